@@ -1,0 +1,162 @@
+// Package plan holds what will be done, as data: it can be printed, compared
+// and tested, and nothing in it does anything.
+package plan
+
+import (
+	"time"
+
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/graph"
+)
+
+// Version is the version of the plan's JSON form.
+const Version = 1
+
+// Action is what will be done for one image.
+type Action string
+
+// The actions.
+const (
+	Skip   Action = "skip"   // the tag holds this content already
+	Retag  Action = "retag"  // this content exists under another tag
+	Append Action = "append" // shared layers are laid over the base in the registry
+	Build  Action = "build"  // a solve of its own
+	Block  Action = "block"  // cannot be done; Why says what is wrong
+)
+
+// Actions lists every action from the cheapest to the dearest.
+func Actions() []Action { return []Action{Skip, Retag, Append, Build, Block} }
+
+// Reason says why something was decided. Codes are shared with lint.
+type Reason struct {
+	Code   string   `json:"code"`
+	Pos    diag.Pos `json:"pos,omitzero"`
+	Detail string   `json:"detail,omitempty"`
+}
+
+// Unit is one image on one platform.
+type Unit struct {
+	// Image is the image's id, unique in the plan.
+	Image    string `json:"image"`
+	Platform string `json:"platform"`
+	Action   Action `json:"action"`
+	// Key is the content key, "v1:" and 64 hex digits; empty when blocked
+	// before it was known.
+	Key string `json:"key,omitempty"`
+	// Tags are the full references to publish, the first one first.
+	Tags []string `json:"tags"`
+	// Base is the declared reference, BaseDigest what it resolved to.
+	Base       string       `json:"base"`
+	BaseDigest graph.Digest `json:"baseDigest,omitempty"`
+	// Variant is the id of the recipe's conversion, Layers that of the layer
+	// set when the image is appended.
+	Variant graph.Digest `json:"variant,omitempty"`
+	Layers  graph.Digest `json:"layers,omitempty"`
+	// From is the repository@digest that a retag republishes.
+	From string `json:"from,omitempty"`
+	// Have are the tags that hold this content already; only the others are published.
+	Have []string `json:"have,omitempty"`
+	// Needs are the shared steps that must have run before.
+	Needs []graph.Digest `json:"needs,omitempty"`
+	// Why is never empty: the first reason decided.
+	Why []Reason `json:"why"`
+}
+
+// Plan is what one run will do.
+type Plan struct {
+	V     int    `json:"v"`
+	Fleet string `json:"fleet"`
+	Units []Unit `json:"units"`
+	// Actions counts units.
+	Actions map[Action]int `json:"actions"`
+	// Kinds groups the units that share a variant.
+	Kinds []Kind `json:"kinds"`
+	// Executions compares steps that will run with one solve per image.
+	Executions Executions `json:"executions"`
+	// Requests is the predicted number of requests per registry host.
+	Requests map[string]int64 `json:"requests"`
+	// BytesToCopy are bytes that must cross from one registry to another.
+	BytesToCopy int64    `json:"bytesToCopy"`
+	Warnings    []Reason `json:"warnings,omitempty"`
+}
+
+// Kind is a group of images with the same variant.
+type Kind struct {
+	Variant   graph.Digest `json:"variant"`
+	Images    int          `json:"images"`
+	Action    Action       `json:"action"`
+	Shared    int          `json:"shared"`
+	BaseBound int          `json:"baseBound"`
+	// Top are the names of base-bound steps: what each image costs.
+	Top []string `json:"top,omitempty"`
+}
+
+// Executions counts step executions on an empty cache.
+type Executions struct {
+	Planned int64 `json:"planned"` // each distinct step once
+	Naive   int64 `json:"naive"`   // every step of every image
+}
+
+// OpKind is what a publish operation does.
+type OpKind string
+
+// The publish operations.
+const (
+	OpMount    OpKind = "mount"    // a blob from another repository of the same registry
+	OpCopy     OpKind = "copy"     // a blob from another registry
+	OpUpload   OpKind = "upload"   // a blob that we hold
+	OpManifest OpKind = "manifest" // PUT of a manifest, by tag or digest
+)
+
+// Op is one publish operation. Applying the same Op again is harmless and has
+// the same result.
+type Op struct {
+	Kind OpKind `json:"kind"`
+	// Repo is registry/repository, the target.
+	Repo string `json:"repo"`
+	// Digest and Size are those of the blob or manifest.
+	Digest    graph.Digest `json:"digest"`
+	Size      int64        `json:"size"`
+	MediaType string       `json:"mediaType,omitempty"`
+	// From is registry/repository of the source, for mount and copy.
+	From string `json:"from,omitempty"`
+	// Tag, for a manifest: the tag to PUT; empty means by digest.
+	Tag string `json:"tag,omitempty"`
+	// Data is the content, for upload and manifest.
+	Data []byte `json:"-"`
+}
+
+// Outcome says what applying an [Op] cost.
+type Outcome struct {
+	// Did is what really happened: a mount that the registry refused is an
+	// OpCopy or OpUpload; "" means the blob was there.
+	Did OpKind
+	// Pulled and Pushed are body bytes that moved through this client.
+	Pulled, Pushed int64
+}
+
+// Job is one solve.
+type Job struct {
+	// ID is unique on the daemon.
+	ID string
+	// Definition is the opaque graph; see graph.Variant.
+	Definition []byte
+	// Config is the image config to export, BaseConfig that of the base (for
+	// the epoch rule); both JSON.
+	Config, BaseConfig []byte
+	// Repo, when set, is registry/repository to push to, by digest only.
+	Repo string
+	// HTTP says that Repo's registry speaks plain HTTP.
+	HTTP bool
+	// MediaTypes and Compression as in fleet.Output.
+	MediaTypes, Compression string
+	Annotations             map[string]string
+	// Epoch, when set, clamps times and rewrites those in new layers.
+	Epoch *time.Time
+}
+
+// Built is what a solve left in the registry.
+type Built struct {
+	// Digest is the pushed manifest's; empty when nothing was pushed.
+	Digest graph.Digest
+}
