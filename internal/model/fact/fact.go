@@ -56,3 +56,7 @@ type Tag struct {
 	// when it carries none.
 	Key string `json:"key,omitempty"`
 }
+
+// KeyAnnotation is the manifest annotation (or config label, with Docker media
+// types) that carries an image's content key.
+const KeyAnnotation = "dev.lapstrake.key"

@@ -1,0 +1,356 @@
+// Package planner decides what will be done for every image of a fleet, and
+// says why: skip, retag, append, build or block.
+//
+// It is pure: the same input gives the same plan, byte for byte.
+package planner
+
+import (
+	"sort"
+
+	"github.com/lapstrake/lapstrake/internal/decide/publish"
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/fact"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
+	"github.com/lapstrake/lapstrake/internal/model/graph"
+	"github.com/lapstrake/lapstrake/internal/model/plan"
+)
+
+// SkipRule says when an image that exists is left alone.
+type SkipRule string
+
+// The skip rules.
+const (
+	SkipKey   SkipRule = "key"   // the tag holds the same content key
+	SkipTag   SkipRule = "tag"   // the tag exists, whatever it holds
+	SkipNever SkipRule = "never" // nothing is skipped or retagged
+)
+
+// Options are the user's choices.
+type Options struct {
+	// Skip is SkipKey when empty.
+	Skip SkipRule
+	// BuildAll makes every image a build, the safer strategy.
+	BuildAll bool
+}
+
+// Facts is what is known about one image before it is made.
+type Facts struct {
+	Image fleet.Image
+	// Base and Variant are nil when Problem says why.
+	Base    *fact.Base
+	Variant *graph.Variant
+	Problem error
+	// Content is a digest over the files that the image's steps copy; empty
+	// when they copy none.
+	Content graph.Digest
+	// Tags is what the registry says of each of Image.Tags, in order. Empty
+	// when it was not asked.
+	Tags []fact.Tag
+	// KeyTag is what it says of the key tag in the first tag's repository.
+	KeyTag fact.Tag
+}
+
+// Input is everything that a plan depends on.
+type Input struct {
+	Fleet  *fleet.Fleet
+	Images []Facts
+	// Known says where content with a key was published before: the
+	// repository@digest in repo, or "".
+	Known func(key, repo string) string
+	// LayersKnown tells whether a layer set with this content is in a registry
+	// already, so that no solve is needed for it.
+	LayersKnown func(layers graph.Digest) bool
+	// LookupRequests are the requests per host that were spent, or will be, on
+	// finding out the facts.
+	LookupRequests map[string]int64
+	Options        Options
+}
+
+// Make decides. It never fails: an image that cannot be made is blocked.
+func Make(in Input) *plan.Plan {
+	p := &plan.Plan{V: plan.Version, Fleet: in.Fleet.Name, Units: make([]plan.Unit, len(in.Images)), Actions: map[plan.Action]int{}, Requests: map[string]int64{}}
+	for host, n := range in.LookupRequests {
+		p.Requests[host] += n
+	}
+	keys := newKeyer(in.Fleet)
+	for i := range in.Images {
+		p.Units[i] = decide(&in, &in.Images[i], keys)
+		p.Actions[p.Units[i].Action]++
+	}
+	count(p, &in)
+	return p
+}
+
+// decide makes the unit of one image.
+func decide(in *Input, f *Facts, keys *keyer) plan.Unit {
+	u := plan.Unit{Image: f.Image.ID, Platform: in.Fleet.Platform, Base: f.Image.Base, Tags: f.Image.Tags}
+	if f.Problem != nil {
+		u.Action = plan.Block
+		u.Why = []plan.Reason{{Code: "blocked", Pos: f.Image.Pos, Detail: f.Problem.Error()}}
+		return u
+	}
+	u.BaseDigest, u.Variant = f.Base.Digest, f.Variant.ID
+	u.Key = keys.image(f)
+	if found(in, f, &u) {
+		return u
+	}
+	if why := mustBuild(in, f); len(why) > 0 {
+		u.Action, u.Why = plan.Build, why
+	} else {
+		u.Action = plan.Append
+		u.Layers = keys.layers(f)
+		u.Why = []plan.Reason{{Code: "all-shared", Detail: "every step over the base is shared or sets only the config"}}
+	}
+	u.Needs = needs(f.Variant)
+	return u
+}
+
+// found settles images whose content exists: skip and retag.
+func found(in *Input, f *Facts, u *plan.Unit) bool {
+	rule := in.Options.Skip
+	if rule == SkipNever {
+		return false
+	}
+	for i, t := range f.Tags {
+		switch {
+		case t.Exists && (t.Key == u.Key || rule == SkipTag):
+			u.Have = append(u.Have, f.Image.Tags[i])
+			if u.From == "" && t.Key == u.Key {
+				repo, _ := publish.Split(f.Image.Tags[i])
+				u.From = repo + "@" + string(t.Digest)
+			}
+		case t.Exists && t.Key == "":
+			u.Why = append(u.Why, plan.Reason{Code: "tag-foreign", Detail: f.Image.Tags[i] + " exists and carries no content key"})
+		case t.Exists:
+			u.Why = append(u.Why, keyChange(t.Key, u.Key))
+		}
+	}
+	if len(u.Have) == len(u.Tags) {
+		u.Action, u.From = plan.Skip, ""
+		code, detail := "same-key", "the tag holds this content"
+		if rule == SkipTag {
+			code, detail = "tag-exists", "the tag exists, and its content was not asked for"
+		}
+		u.Why = []plan.Reason{{Code: code, Detail: detail}}
+		return true
+	}
+	// A retag is a PUT of bytes that one repository holds: with tags in several
+	// repositories the image goes the long way, which costs little.
+	repos := publish.Repos(u.Tags)
+	if len(repos) == 1 && u.From == "" {
+		if f.KeyTag.Exists && f.KeyTag.Key == u.Key {
+			u.From = repos[0] + "@" + string(f.KeyTag.Digest)
+		} else if in.Known != nil {
+			u.From = in.Known(u.Key, repos[0])
+		}
+	}
+	if u.From == "" || len(repos) != 1 {
+		u.From = ""
+		return false
+	}
+	u.Action = plan.Retag
+	u.Why = []plan.Reason{{Code: "same-content", Detail: "this content was published as " + u.From}}
+	return true
+}
+
+// keyChange says why a tag that exists is made again.
+func keyChange(old, now string) plan.Reason {
+	if ov, nv := keyVersion(old), keyVersion(now); ov != nv {
+		return plan.Reason{Code: "key-version", Detail: "the content key changed its version: " + ov + " -> " + nv}
+	}
+	return plan.Reason{Code: "content-changed", Detail: "the tag holds other content"}
+}
+
+// mustBuild says why an image needs a solve of its own; nil when it can be appended.
+func mustBuild(in *Input, f *Facts) []plan.Reason {
+	if f.Variant.Shared == nil {
+		why := make([]plan.Reason, 0, len(f.Variant.Build))
+		for _, b := range f.Variant.Build {
+			why = append(why, plan.Reason{Code: b.Code, Pos: b.Pos, Detail: b.Detail})
+		}
+		if len(why) == 0 {
+			why = append(why, plan.Reason{Code: "not-shared", Detail: "a step depends on the base"})
+		}
+		return why
+	}
+	layers := 0
+	for _, h := range f.Base.History {
+		if !h.EmptyLayer {
+			layers++
+		}
+	}
+	switch {
+	case layers != len(f.Base.DiffIDs):
+		return []plan.Reason{{Code: "base-history", Detail: "the base's history does not name each of its layers; only a solve fills it in"}}
+	case in.Options.BuildAll:
+		return []plan.Reason{{Code: "strategy-build", Detail: "asked for by --strategy=build"}}
+	}
+	return nil
+}
+
+// needs lists the shared steps that an image's own work waits for.
+func needs(v *graph.Variant) []graph.Digest {
+	var out []graph.Digest
+	if v.Shared != nil {
+		seen := map[graph.Digest]bool{}
+		for _, d := range v.Shared.Inputs {
+			if !seen[d] {
+				seen[d] = true
+				out = append(out, d)
+			}
+		}
+		return out
+	}
+	bound := make(map[graph.Digest]bool, len(v.Graph.Steps))
+	for _, s := range v.Graph.Steps {
+		bound[s.Digest] = s.BaseBound
+	}
+	seen := map[graph.Digest]bool{}
+	for _, s := range v.Graph.Steps {
+		if !s.BaseBound {
+			continue
+		}
+		for _, d := range s.Inputs {
+			if b, ok := bound[d]; ok && !b && !seen[d] {
+				seen[d] = true
+				out = append(out, d)
+			}
+		}
+	}
+	return out
+}
+
+// count fills in the plan's figures.
+func count(p *plan.Plan, in *Input) {
+	c := counter{plan: p, in: in, blobs: map[blobAt]bool{}, steps: map[graph.Digest]bool{}, kinds: map[kindOf]int{}}
+	for i := range p.Units {
+		c.unit(&p.Units[i], &in.Images[i])
+	}
+	sort.SliceStable(p.Kinds, func(i, j int) bool { return p.Kinds[i].Images > p.Kinds[j].Images })
+	p.Warnings = warnings(in)
+}
+
+type blobAt struct {
+	repo string
+	blob graph.Digest
+}
+
+type kindOf struct {
+	variant graph.Digest
+	action  plan.Action
+}
+
+type counter struct {
+	plan  *plan.Plan
+	in    *Input
+	blobs map[blobAt]bool
+	steps map[graph.Digest]bool
+	kinds map[kindOf]int
+	sets  map[blobAt]bool
+}
+
+func (c *counter) unit(u *plan.Unit, f *Facts) {
+	if f.Variant == nil || f.Problem != nil {
+		return
+	}
+	c.kind(u, f.Variant)
+	tags := int64(len(u.Tags) - len(u.Have))
+	repos := publish.Repos(u.Tags)
+	switch u.Action {
+	case plan.Retag:
+		c.plan.Requests[publish.Host(u.Tags[0])] += tags
+		return
+	case plan.Skip, plan.Block:
+		return
+	}
+	c.executions(u, f.Variant)
+	from, _ := publish.Split(f.Base.Ref)
+	for _, repo := range repos {
+		host := publish.Host(repo)
+		for _, op := range publish.Blobs(repo, from, f.Base.Layers) {
+			at := blobAt{repo, op.Digest}
+			if c.blobs[at] {
+				continue
+			}
+			c.blobs[at] = true
+			target, source := publish.Requests(op)
+			c.plan.Requests[host] += target
+			if source > 0 {
+				c.plan.Requests[publish.Host(from)] += source
+				c.plan.BytesToCopy += op.Size
+			}
+		}
+		c.plan.Requests[host] += 3 // config: POST and PUT; manifest: PUT
+		if n := tagsIn(u.Tags, repo); n > 1 {
+			c.plan.Requests[host] += int64(n)
+		}
+	}
+}
+
+func tagsIn(tags []string, repo string) int {
+	n := 0
+	for _, t := range tags {
+		if r, _ := publish.Split(t); r == repo {
+			n++
+		}
+	}
+	return n
+}
+
+// executions counts the unit's steps: shared ones once in the plan, and none
+// when the layer set they make is at hand.
+func (c *counter) executions(u *plan.Unit, v *graph.Variant) {
+	known := u.Action == plan.Append && c.in.LayersKnown != nil && c.in.LayersKnown(u.Layers)
+	for _, s := range v.Graph.Steps {
+		if s.Kind == graph.KindMerge {
+			continue
+		}
+		c.plan.Executions.Naive++
+		switch {
+		case s.BaseBound && u.Action == plan.Build:
+			c.plan.Executions.Planned++
+		case !s.BaseBound && !known && !c.steps[s.Digest]:
+			c.steps[s.Digest] = true
+			c.plan.Executions.Planned++
+		}
+	}
+}
+
+func (c *counter) kind(u *plan.Unit, v *graph.Variant) {
+	k := kindOf{u.Variant, u.Action}
+	i, ok := c.kinds[k]
+	if !ok {
+		i = len(c.plan.Kinds)
+		c.kinds[k] = i
+		shared, bound := v.Graph.Count()
+		kind := plan.Kind{Variant: u.Variant, Action: u.Action, Shared: shared, BaseBound: bound}
+		for _, s := range v.Graph.Steps {
+			if s.BaseBound && (s.Kind == graph.KindExec || s.Kind == graph.KindFile) {
+				kind.Top = append(kind.Top, s.Name)
+			}
+		}
+		c.plan.Kinds = append(c.plan.Kinds, kind)
+	}
+	c.plan.Kinds[i].Images++
+}
+
+// warnings gathers the variants' notes, each once.
+func warnings(in *Input) []plan.Reason {
+	var out []plan.Reason
+	seen := map[diag.Problem]bool{}
+	done := map[*graph.Variant]bool{}
+	for i := range in.Images {
+		v := in.Images[i].Variant
+		if v == nil || done[v] {
+			continue
+		}
+		done[v] = true
+		for _, n := range v.Notes {
+			if !seen[n] {
+				seen[n] = true
+				out = append(out, plan.Reason{Code: string(n.Code), Pos: n.Pos, Detail: n.Message})
+			}
+		}
+	}
+	return out
+}
