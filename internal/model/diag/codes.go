@@ -14,10 +14,14 @@ const (
 	FleetNotFound  Code = "fleet-not-found"
 	FleetEmpty     Code = "fleet-empty"
 	FleetReference Code = "fleet-reference"
+	FleetDuplicate Code = "fleet-duplicate"
 	ImageDuplicate Code = "image-duplicate"
 	TagDuplicate   Code = "tag-duplicate"
 	RowSyntax      Code = "row-syntax"
 	RowField       Code = "row-field"
+	PrepareInput   Code = "prepare-input"
+	PrepareFailed  Code = "prepare-failed"
+	PrepareOutput  Code = "prepare-output"
 	RecipeSyntax   Code = "recipe-syntax"
 	RecipeConvert  Code = "recipe-convert"
 	RecipeSource   Code = "recipe-source"
@@ -37,10 +41,14 @@ func Codes() map[Code]string {
 		FleetNotFound:  "a file or folder that the fleet file names cannot be read",
 		FleetEmpty:     "the fleet has no images",
 		FleetReference: "a rendered image reference is not valid",
+		FleetDuplicate: "a field of the fleet file is given twice, or two entries have the same name",
 		ImageDuplicate: "two images have the same id",
 		TagDuplicate:   "two images would publish the same tag",
 		RowSyntax:      "a row of the instance list does not parse",
 		RowField:       "a row of the instance list lacks a field or has one of the wrong type",
+		PrepareInput:   "an input of a prepare command is missing or cannot be read",
+		PrepareFailed:  "a prepare command was not found, or failed",
+		PrepareOutput:  "a prepare command succeeded without leaving an output",
 		RecipeSyntax:   "the Dockerfile does not parse",
 		RecipeConvert:  "the Dockerfile cannot be converted for a base",
 		RecipeSource:   "a path that the Dockerfile copies is not in the context",

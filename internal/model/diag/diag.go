@@ -103,15 +103,46 @@ func (l *List) Add(code Code, pos Pos, help, format string, args ...any) {
 	*l = append(*l, Problem{Code: code, Pos: pos, Help: help, Message: fmt.Sprintf(format, args...)})
 }
 
-// WithSource fills Source of every problem of file name from text.
+// maxSource is the longest source line that a problem shows whole, in bytes:
+// data files have lines of megabytes.
+const maxSource = 240
+
+// WithSource fills Source of every problem of file name from text. Of a line
+// that is too long to read only the beginning is kept.
 func (l List) WithSource(name string, text []byte) List {
 	lines := strings.Split(string(text), "\n")
 	for i := range l {
 		if p := &l[i]; p.Source == "" && p.Pos.File == name && p.Pos.Line >= 1 && p.Pos.Line <= len(lines) {
 			p.Source = strings.TrimRight(lines[p.Pos.Line-1], "\r")
+			if len(p.Source) > maxSource {
+				p.Source = strings.ToValidUTF8(p.Source[:maxSource], "") + "…"
+			}
 		}
 	}
 	return l
+}
+
+// Limit sorts l as [List.Err] does and keeps the first n problems of each
+// code. What is left out becomes one problem that counts it, at the place of
+// the first one left out.
+func (l List) Limit(n int) List {
+	_ = l.Err()
+	var out List
+	seen, more := map[Code]int{}, map[Code]int{}
+	for _, p := range l {
+		seen[p.Code]++
+		switch {
+		case seen[p.Code] <= n:
+			out = append(out, p)
+		case seen[p.Code] == n+1:
+			more[p.Code] = len(out)
+			out = append(out, Problem{Code: p.Code, Pos: p.Pos})
+		}
+	}
+	for code, i := range more {
+		out[i].Message = fmt.Sprintf("%d more problems of this kind begin here", seen[code]-n)
+	}
+	return out
 }
 
 // Nearest returns the candidate that is closest to word when it is close
