@@ -81,6 +81,9 @@ func Make(in Input) *plan.Plan {
 	return p
 }
 
+// Decide makes the unit of one image, before the others are known.
+func Decide(in *Input, f *Facts) plan.Unit { return decide(in, f, newKeyer(in.Fleet)) }
+
 // decide makes the unit of one image.
 func decide(in *Input, f *Facts, keys *keyer) plan.Unit {
 	u := plan.Unit{Image: f.Image.ID, Platform: in.Fleet.Platform, Base: f.Image.Base, Tags: f.Image.Tags}

@@ -324,3 +324,46 @@ func (types) layer(l fact.Descriptor, oci bool) fact.Descriptor {
 	}
 	return out
 }
+
+// ConfigOf is the digest of a manifest's config.
+func ConfigOf(manifest []byte) (graph.Digest, error) {
+	var m struct {
+		Config fact.Descriptor `json:"config"`
+	}
+	if err := json.Unmarshal(manifest, &m); err != nil {
+		return "", fmt.Errorf("manifest: %w", err)
+	}
+	if m.Config.Digest == "" {
+		return "", fmt.Errorf("manifest names no config")
+	}
+	return m.Config.Digest, nil
+}
+
+// BlobsOf lists the blobs of a manifest: its layers and its config.
+func BlobsOf(manifest []byte) ([]fact.Descriptor, error) {
+	var m manifestJSON
+	if err := json.Unmarshal(manifest, &m); err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	return append(m.Layers, m.Config), nil
+}
+
+// BaseConfig is a base's config with everything that the exporter looks at.
+func BaseConfig(b *fact.Base) ([]byte, error) {
+	m := map[string]json.RawMessage{}
+	if err := json.Unmarshal(b.View, &m); err != nil {
+		return nil, err
+	}
+	var err error
+	if m["history"], err = json.Marshal(b.History); err != nil {
+		return nil, err
+	}
+	rootfs := struct {
+		Type    string         `json:"type"`
+		DiffIDs []graph.Digest `json:"diff_ids"`
+	}{"layers", b.DiffIDs}
+	if m["rootfs"], err = json.Marshal(rootfs); err != nil {
+		return nil, err
+	}
+	return json.Marshal(m)
+}

@@ -1,0 +1,62 @@
+# Lapstrake: `make` builds, `make demo` shows, `make test` tests everything.
+SHELL := /bin/bash
+GO ?= go
+BIN := bin
+export CGO_ENABLED ?= 0
+
+.PHONY: all tools demo test test-short lint cross bench fuzz deps clean
+
+all: $(BIN)/lapstrake tools
+
+tools: $(BIN)/buildkitd $(BIN)/runc
+
+# What a fresh Debian or Ubuntu lacks: libseccomp for runc, a static busybox for
+# the generated bases, mkfs for disks of a stated size.
+deps:
+	@scripts/deps
+
+.PHONY: $(BIN)/lapstrake
+$(BIN)/lapstrake:
+	$(GO) build -trimpath -o $@ ./cmd/lapstrake
+
+$(BIN)/buildkitd: go.mod
+	$(GO) build -trimpath -o $@ github.com/moby/buildkit/cmd/buildkitd
+
+$(BIN)/runc: go.mod | deps
+	CGO_ENABLED=1 $(GO) build -trimpath -tags seccomp -o $@ github.com/opencontainers/runc
+
+# The peer of the benchmarks; a module of its own, so that nothing else needs it.
+$(BIN)/buildx: bench/peer/go.mod
+	cd bench/peer && $(GO) build -trimpath -o ../../$@ github.com/docker/buildx/cmd/buildx
+
+demo: deps all
+	@scripts/demo
+
+test: deps all lint cross
+	$(GO) test ./...
+
+lint:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w"; exit 1; }
+	$(GO) vet ./...
+
+# The client works on Linux and macOS, amd64 and arm64.
+cross:
+	@for target in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64; do \
+		echo "build and vet $$target"; \
+		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) build -o /dev/null ./cmd/lapstrake || exit 1; \
+		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) vet ./cmd/... ./internal/... || exit 1; \
+	done
+
+race: deps all
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+bench: deps all $(BIN)/buildx
+	scripts/bench
+
+# Every fuzz target for FUZZTIME each.
+FUZZTIME ?= 30s
+fuzz:
+	@scripts/fuzz $(FUZZTIME)
+
+clean:
+	rm -rf $(BIN)

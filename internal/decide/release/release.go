@@ -1,0 +1,182 @@
+// Package release decides which records of a daemon are dead.
+//
+// A record is dead when it descends from the base of an image that is
+// published, no image that is still to come needs it, and this run made it.
+// Everything else stays: shared steps, cache mounts, what other builds left,
+// and layers that a later base starts with.
+package release
+
+import (
+	"strings"
+
+	"github.com/lapstrake/lapstrake/internal/model/fact"
+	"github.com/lapstrake/lapstrake/internal/model/graph"
+)
+
+// Record is one usage record of a daemon.
+type Record struct {
+	ID          string
+	Parents     []string
+	Description string
+	Bytes       int64
+	InUse       bool
+}
+
+// Dead returns the ids of the records to release, children before parents.
+// before holds the ids that existed when the run started; done and live are the
+// bases of images that are published and of those still to come.
+//
+// A base's topmost record is found by its description, "pulled from
+// REF@DIGEST"; a layer that several bases have is described by the first one
+// pulled, so every other decision rests on the parent graph: the layers of a
+// done base are walked from the top, and the walk stops at the first layer that
+// a live base also starts with.
+func Dead(records []Record, before map[string]bool, done, live []*fact.Base) []string {
+	g := newForest(records)
+	wanted := prefixes(live)
+	victims := map[string]bool{}
+	for _, base := range done {
+		for _, top := range g.pulled[base.Digest] {
+			g.markLayers(top, base, wanted, victims)
+		}
+	}
+	g.spreadDown(victims)
+	g.keep(victims, before)
+	return g.leavesFirst(victims)
+}
+
+// prefixes holds every chain of layers that a live base starts with.
+func prefixes(live []*fact.Base) map[string]bool {
+	out := map[string]bool{}
+	for _, b := range live {
+		chain := ""
+		for _, l := range b.DiffIDs {
+			chain += string(l) + " "
+			out[chain] = true
+		}
+	}
+	return out
+}
+
+type forest struct {
+	order    []string
+	byID     map[string]Record
+	children map[string][]string
+	pulled   map[graph.Digest][]string // base digest -> records described by it
+}
+
+func newForest(records []Record) *forest {
+	g := &forest{byID: map[string]Record{}, children: map[string][]string{}, pulled: map[graph.Digest][]string{}}
+	for _, r := range records {
+		g.order = append(g.order, r.ID)
+		g.byID[r.ID] = r
+		for _, p := range r.Parents {
+			g.children[p] = append(g.children[p], r.ID)
+		}
+		if ref, ok := strings.CutPrefix(r.Description, "pulled from "); ok {
+			if _, d, ok := strings.Cut(ref, "@"); ok {
+				g.pulled[graph.Digest(d)] = append(g.pulled[graph.Digest(d)], r.ID)
+			}
+		}
+	}
+	return g
+}
+
+// depth is the number of records from id down to its root, itself included; 0
+// when the chain forks, as that of a merge does.
+func (g *forest) depth(id string) int {
+	n := 0
+	for id != "" {
+		r, ok := g.byID[id]
+		if !ok || len(r.Parents) > 1 {
+			return 0
+		}
+		n++
+		if len(r.Parents) == 0 {
+			break
+		}
+		id = r.Parents[0]
+	}
+	return n
+}
+
+// markLayers marks top and its ancestors, as far as they are layers of base
+// that no wanted chain starts with.
+func (g *forest) markLayers(top string, base *fact.Base, wanted, victims map[string]bool) {
+	n := g.depth(top)
+	if n == 0 || n > len(base.DiffIDs) {
+		return
+	}
+	chains := make([]string, 0, n)
+	chain := ""
+	for _, d := range base.DiffIDs[:n] {
+		chain += string(d) + " "
+		chains = append(chains, chain)
+	}
+	for id := top; n > 0 && !wanted[chains[n-1]]; n-- {
+		victims[id] = true
+		parents := g.byID[id].Parents
+		if len(parents) == 0 {
+			return
+		}
+		id = parents[0]
+	}
+}
+
+// spreadDown adds every descendant of a victim.
+func (g *forest) spreadDown(victims map[string]bool) {
+	var queue []string
+	for id := range victims {
+		queue = append(queue, id)
+	}
+	for len(queue) > 0 {
+		id := queue[0]
+		queue = queue[1:]
+		for _, c := range g.children[id] {
+			if !victims[c] {
+				victims[c] = true
+				queue = append(queue, c)
+			}
+		}
+	}
+}
+
+// keep takes back what is in use or older than the run, with its ancestors: a
+// record cannot go before its children.
+func (g *forest) keep(victims, before map[string]bool) {
+	var save func(id string)
+	save = func(id string) {
+		if !victims[id] {
+			return
+		}
+		delete(victims, id)
+		for _, p := range g.byID[id].Parents {
+			save(p)
+		}
+	}
+	for _, id := range g.order {
+		if victims[id] && (g.byID[id].InUse || before[id]) {
+			save(id)
+		}
+	}
+}
+
+func (g *forest) leavesFirst(victims map[string]bool) []string {
+	var out []string
+	seen := map[string]bool{}
+	var visit func(id string)
+	visit = func(id string) {
+		if seen[id] || !victims[id] {
+			return
+		}
+		seen[id] = true
+		for _, c := range g.children[id] {
+			visit(c)
+		}
+		out = append(out, id)
+	}
+	for _, id := range g.order {
+		visit(id)
+	}
+	return out
+}

@@ -1,0 +1,374 @@
+// Package engine carries out plans: it finds the facts that a plan needs, runs
+// the plan's actions against a daemon and a registry, and writes what happened
+// to the journal.
+//
+// Failure domains are the image, the shared step and the registry: one image's
+// failure never stops another, a shared step's failure stops exactly the images
+// that need it. When the context is cancelled nothing new starts, solves are
+// cancelled in the daemon too, and the same command goes on later.
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/lapstrake/lapstrake/internal/adapt/dockerfile"
+	"github.com/lapstrake/lapstrake/internal/adapt/filetree"
+	"github.com/lapstrake/lapstrake/internal/adapt/registry"
+	"github.com/lapstrake/lapstrake/internal/adapt/runlog"
+	"github.com/lapstrake/lapstrake/internal/decide/planner"
+	"github.com/lapstrake/lapstrake/internal/decide/publish"
+	"github.com/lapstrake/lapstrake/internal/decide/release"
+	"github.com/lapstrake/lapstrake/internal/decide/summary"
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/fact"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
+	"github.com/lapstrake/lapstrake/internal/model/graph"
+	"github.com/lapstrake/lapstrake/internal/model/journal"
+	"github.com/lapstrake/lapstrake/internal/model/plan"
+)
+
+// Solver runs solves on one daemon.
+//
+// Solve may be called concurrently. It calls record from one goroutine, with
+// whole vertices, and returns after the last call. Cancelling ctx cancels the
+// solve in the daemon; the error then wraps ctx's cause. Errors carry a
+// diag.Kind.
+type Solver interface {
+	Solve(ctx context.Context, job plan.Job, record func(journal.StepRecord)) (plan.Built, error)
+}
+
+// Disk is the daemon's storage.
+//
+// Release removes exactly the records named and those it reports; records that
+// are in use or have children stay. Space is that of the file system.
+type Disk interface {
+	Records(ctx context.Context) ([]release.Record, error)
+	Release(ctx context.Context, ids []string) (records int, bytes int64, err error)
+	Space() (journal.DiskData, error)
+}
+
+// Worker is a daemon that is ready.
+type Worker struct {
+	Solver Solver
+	// Disk is nil when the daemon's storage is not ours to manage.
+	Disk Disk
+	// Versions is recorded in the journal.
+	Versions map[string]string
+}
+
+// Options are the user's choices for one run.
+type Options struct {
+	Planner planner.Options
+	// CachedBases trusts what a tag resolved to earlier and sends no request for it.
+	CachedBases bool
+	// Jobs is the number of solves at once; 0 means one per two cores, at least 2.
+	Jobs int
+	// Publishers is the number of images that are published at once; 0 means 16.
+	Publishers int
+}
+
+// Engine makes the images of one fleet.
+type Engine struct {
+	Fleet  *fleet.Fleet
+	Recipe *dockerfile.Recipe
+	// Trees are the local contexts by name, "context" for the main one.
+	Trees map[string]*filetree.Tree
+	Store *registry.Store
+	// Index is what earlier runs published; may be nil.
+	Index *Index
+	// Connect starts or reaches the daemon. It is called at most once, and only
+	// when an image needs a solve.
+	Connect func(ctx context.Context) (*Worker, error)
+	// Run records what happens; nil while only planning.
+	Run  *runlog.Run
+	Opts Options
+
+	connectOnce sync.Once
+	worker      *future[*Worker]
+	background  sync.WaitGroup // whatever futures are made by
+	blobs       once[blobAt]
+	sets        sync.Map // graph.Digest -> *future[layerSet]
+	steps       stepLog
+	mu          sync.Mutex
+	worst       diag.Kind
+	failed      bool
+}
+
+type blobAt struct {
+	repo string
+	blob graph.Digest
+}
+
+// layerSet is a layer set in the repository that a solve pushed it to.
+type layerSet struct {
+	layers publish.Layers
+	repo   string
+}
+
+// task is one image with everything that carrying out its unit needs.
+type task struct {
+	unit  plan.Unit
+	facts *planner.Facts
+}
+
+// Build plans the fleet and carries the plan out. The plan is returned as soon
+// as it is known, also with an error. The error's kind decides the exit code;
+// images that failed make it diag.Step or what failed them.
+func (e *Engine) Build(ctx context.Context, planned func(*plan.Plan) error) (*plan.Plan, error) {
+	e.worker = newFuture[*Worker]()
+	e.phase(journal.PhaseStarted, "resolve")
+	in, err := e.Gather(ctx, func(in *planner.Input, f *planner.Facts) { e.foresee(ctx, in, f) })
+	e.phase(journal.PhaseEnded, "resolve")
+	if err != nil {
+		e.background.Wait()
+		return nil, err
+	}
+	e.phase(journal.PhaseStarted, "plan")
+	p := planner.Make(*in)
+	e.phase(journal.PhaseEnded, "plan")
+	if err := e.recordPlan(p, in); err != nil {
+		return p, err
+	}
+	if planned != nil {
+		if err := planned(p); err != nil {
+			e.background.Wait()
+			return p, err
+		}
+	}
+	tasks := make([]task, len(p.Units))
+	for i := range tasks {
+		tasks[i] = task{p.Units[i], &in.Images[i]}
+	}
+	return p, e.carryOut(ctx, tasks)
+}
+
+// foresee starts the daemon as soon as one image is known to need it, while
+// others are still being resolved.
+func (e *Engine) foresee(ctx context.Context, in *planner.Input, f *planner.Facts) {
+	u := planner.Decide(in, f)
+	if u.Action == plan.Build || u.Action == plan.Append && u.Layers != "" && !in.LayersKnown(u.Layers) {
+		e.connect(ctx)
+	}
+}
+
+// connect starts the daemon once and returns the promise of it.
+func (e *Engine) connect(ctx context.Context) *future[*Worker] {
+	e.connectOnce.Do(func() {
+		e.background.Go(func() { e.worker.Set(e.Connect(ctx)) })
+	})
+	return e.worker
+}
+
+func (e *Engine) recordPlan(p *plan.Plan, in *planner.Input) error {
+	if e.Run == nil {
+		return nil
+	}
+	data, err := json.MarshalIndent(p, "", " ")
+	if err != nil {
+		return diag.Wrap(diag.Internal, "plan", err)
+	}
+	if err := e.Run.WriteFile("plan.json", data); err != nil {
+		return err
+	}
+	actions := map[string]int{}
+	for a, n := range p.Actions {
+		actions[string(a)] = n
+	}
+	return e.note(journal.Planned, "", journal.PlannedData{Images: len(p.Units), Actions: actions, StepsDistinct: p.Executions.Planned, BaseBytes: baseBytes(p, in)})
+}
+
+// baseBytes sums the distinct base layers that solves will pull.
+func baseBytes(p *plan.Plan, in *planner.Input) int64 {
+	var sum int64
+	seen := map[graph.Digest]bool{}
+	for i, u := range p.Units {
+		if u.Action != plan.Build {
+			continue
+		}
+		for _, l := range in.Images[i].Base.Layers {
+			if !seen[l.Digest] {
+				seen[l.Digest] = true
+				sum += l.Size
+			}
+		}
+	}
+	return sum
+}
+
+// carryOut runs the tasks of one plan to their end.
+func (e *Engine) carryOut(ctx context.Context, tasks []task) error {
+	var solves, sends []task
+	for _, t := range tasks {
+		switch t.unit.Action {
+		case plan.Skip:
+			e.skip(t)
+		case plan.Block:
+			e.fail(t.unit.Image, t.facts.Problem, "", false)
+		case plan.Build:
+			solves = append(solves, t)
+		default:
+			sends = append(sends, t)
+		}
+	}
+	e.phase(journal.PhaseStarted, "images")
+	stop := e.watch(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { e.send(ctx, sends) })
+	wg.Go(func() { e.solve(ctx, solves) })
+	wg.Wait()
+	e.background.Wait()
+	stop()
+	e.phase(journal.PhaseEnded, "images")
+	e.totals()
+	return e.verdict(ctx)
+}
+
+// skip records an image that exists, unless an earlier start of this run is
+// what published it.
+func (e *Engine) skip(t task) {
+	if s, ok := e.Run.State(t.unit.Image); ok && s.State == summary.Published && s.Key == t.unit.Key {
+		return
+	}
+	e.note(journal.UnitSkipped, t.unit.Image, journal.UnitData{Action: string(t.unit.Action), Key: t.unit.Key, Tags: t.unit.Tags, Temperature: "skipped"})
+}
+
+// fail records that an image failed and why.
+func (e *Engine) fail(image string, err error, step string, shared bool) {
+	kind := diag.KindOf(err)
+	if kind == diag.Interrupted {
+		return // not failed: it goes on later
+	}
+	e.mu.Lock()
+	if e.failed {
+		e.worst = diag.Worst(e.worst, kind)
+	} else {
+		e.failed, e.worst = true, kind
+	}
+	e.mu.Unlock()
+	e.note(journal.UnitFailed, image, journal.FailData{Kind: kind.String(), Cause: err.Error(), Help: diag.HelpOf(err), Step: step, Shared: shared})
+}
+
+// verdict is the error that the run as a whole ends with.
+func (e *Engine) verdict(ctx context.Context) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if ctx.Err() != nil {
+		return diag.Errorf(diag.Interrupted, "run the same command again to go on", "stopped: %w", context.Cause(ctx))
+	}
+	if !e.failed {
+		return nil
+	}
+	kind := e.worst
+	if kind == diag.File {
+		kind = diag.Step // the other images are done; some failed
+	}
+	return diag.Errorf(kind, "see `lapstrake show` for each image; the same command tries the failed ones again", "some images failed")
+}
+
+// watch samples the disk while images are made; stop takes a last sample.
+func (e *Engine) watch(ctx context.Context) (stop func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(500 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				e.sample()
+				return
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				e.sample()
+			}
+		}
+	})
+	return func() { close(done); wg.Wait() }
+}
+
+func (e *Engine) sample() {
+	select {
+	case <-e.worker.done:
+	default:
+		return // no daemon, no disk
+	}
+	if e.worker.err != nil || e.worker.val.Disk == nil {
+		return
+	}
+	if d, err := e.worker.val.Disk.Space(); err == nil {
+		e.note(journal.Disk, "", d)
+	}
+}
+
+// totals records how many requests and bytes the run cost.
+func (e *Engine) totals() { e.note(journal.Requests, "", e.Store.Totals()) }
+
+func (e *Engine) phase(kind journal.Kind, name string) {
+	e.note(kind, "", journal.PhaseData{Phase: name})
+}
+
+// note appends an event that may be lost in a crash; durable appends one that
+// must not be.
+func (e *Engine) note(kind journal.Kind, unit string, data any) error {
+	if e.Run == nil {
+		return nil
+	}
+	return e.Run.Append(event(kind, unit, data))
+}
+
+func (e *Engine) durable(kind journal.Kind, unit string, data any) error {
+	if e.Run == nil {
+		return nil
+	}
+	return e.Run.AppendDurable(event(kind, unit, data))
+}
+
+func event(kind journal.Kind, unit string, data any) journal.Event {
+	raw, err := json.Marshal(data)
+	if err != nil {
+		panic(fmt.Sprintf("engine: journal data is plain: %v", err))
+	}
+	return journal.Event{V: journal.Version, Kind: kind, Unit: unit, Data: raw}
+}
+
+func (e *Engine) jobs() int {
+	for _, n := range []int{e.Opts.Jobs, e.Fleet.Jobs} {
+		if n > 0 {
+			return n
+		}
+	}
+	return max(2, runtime.NumCPU())
+}
+
+func (e *Engine) publishers() int {
+	if e.Opts.Publishers > 0 {
+		return e.Opts.Publishers
+	}
+	return 16
+}
+
+// bring applies blob operations, each blob once per repository.
+func (e *Engine) bring(ctx context.Context, ops []plan.Op) error {
+	for _, op := range ops {
+		err := e.blobs.Do(ctx, blobAt{op.Repo, op.Digest}, func() error {
+			_, err := e.Store.Apply(ctx, op)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sourceOf is the repository that a base's layers are taken from.
+func sourceOf(b *fact.Base) string {
+	repo, _ := publish.Split(b.Ref)
+	return repo
+}

@@ -1,0 +1,256 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sort"
+	"sync"
+
+	"github.com/lapstrake/lapstrake/internal/adapt/registry"
+	"github.com/lapstrake/lapstrake/internal/decide/planner"
+	"github.com/lapstrake/lapstrake/internal/decide/publish"
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/fact"
+	"github.com/lapstrake/lapstrake/internal/model/graph"
+)
+
+// lookups is how many images are looked at at once; the registry's own limits
+// bound the requests in flight.
+const lookups = 64
+
+// Gather finds out what a plan depends on: each distinct base once, the
+// recipe's conversion for it, the content of the copied files, and what the
+// registry holds under the images' tags. known, when not nil, is called
+// concurrently as each image becomes known.
+//
+// A problem of one image is kept with it; an error is one of the whole fleet:
+// a Dockerfile that no base can be converted for, or a cancelled context.
+func (e *Engine) Gather(ctx context.Context, known func(*planner.Input, *planner.Facts)) (*planner.Input, error) {
+	if e.worker == nil {
+		e.worker = newFuture[*Worker]()
+	}
+	before := e.Store.Totals().Hosts
+	in := &planner.Input{
+		Fleet: e.Fleet, Options: e.Opts.Planner, Images: make([]planner.Facts, len(e.Fleet.Images)),
+		Known:       func(key, repo string) string { return e.Index.Image(key, repo) },
+		LayersKnown: func(id graph.Digest) bool { _, ok := e.Index.Layers(id); return ok },
+	}
+	g := gatherer{e: e, in: in, contents: map[*graph.Graph]*future[graph.Digest]{}}
+	if err := g.listTags(ctx); err != nil {
+		return nil, err
+	}
+	each(ctx, len(in.Images), lookups, func(i int) {
+		f := &in.Images[i]
+		f.Image = e.Fleet.Images[i]
+		f.Problem = g.image(ctx, f)
+		if f.Problem == nil && known != nil {
+			known(in, f)
+		}
+	})
+	if ctx.Err() != nil {
+		return nil, diag.Errorf(diag.Interrupted, "", "resolve: %w", context.Cause(ctx))
+	}
+	in.LookupRequests = map[string]int64{}
+	for host, n := range e.Store.Totals().Hosts {
+		if d := n - before[host]; d > 0 {
+			in.LookupRequests[host] = d
+		}
+	}
+	return in, g.common()
+}
+
+type gatherer struct {
+	e        *Engine
+	in       *planner.Input
+	tags     map[string]map[string]bool // repository -> tags that exist; nil when not listed
+	mu       sync.Mutex
+	contents map[*graph.Graph]*future[graph.Digest]
+	bases    sync.Map // reference -> *future[*fact.Base]
+}
+
+// listTags asks each repository that holds several of the fleet's tags for its
+// list: one request then tells of every tag that is absent.
+func (g *gatherer) listTags(ctx context.Context) error {
+	g.tags = map[string]map[string]bool{}
+	if g.e.Opts.Planner.Skip == planner.SkipNever {
+		return nil
+	}
+	wanted := map[string]int{}
+	for _, im := range g.e.Fleet.Images {
+		for _, t := range im.Tags {
+			repo, _ := publish.Split(t)
+			wanted[repo]++
+		}
+	}
+	for repo, n := range wanted {
+		if n < 2 {
+			continue
+		}
+		tags, err := g.e.Store.Tags(ctx, repo)
+		if errors.Is(err, registry.ErrNoTagList) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		g.tags[repo] = tags
+	}
+	return nil
+}
+
+// image fills in the facts of one image; the error is the image's own problem.
+func (g *gatherer) image(ctx context.Context, f *planner.Facts) error {
+	var err error
+	if f.Base, err = g.base(ctx, f.Image.Base); err != nil {
+		return err
+	}
+	if f.Variant, err = g.e.Recipe.Variant(ctx, f.Base, f.Image); err != nil {
+		return err
+	}
+	if f.Content, err = g.content(ctx, f.Variant); err != nil {
+		return err
+	}
+	return g.targets(ctx, f)
+}
+
+// base resolves a reference once, however many images name it.
+func (g *gatherer) base(ctx context.Context, ref string) (*fact.Base, error) {
+	f := newFuture[*fact.Base]()
+	if old, ok := g.bases.LoadOrStore(ref, f); ok {
+		return old.(*future[*fact.Base]).Get(ctx)
+	}
+	if g.e.Opts.CachedBases {
+		if b, ok := g.e.Store.Cached(ref, g.e.Fleet.Platform); ok {
+			f.Set(b, nil)
+			return b, nil
+		}
+	}
+	b, err := g.e.Store.Resolve(ctx, ref, g.e.Fleet.Platform)
+	f.Set(b, err)
+	return b, err
+}
+
+// content digests the files that a variant's steps copy, once per graph.
+func (g *gatherer) content(ctx context.Context, v *graph.Variant) (graph.Digest, error) {
+	key := &v.Graph
+	id := contentID(v)
+	if id == "" {
+		return "", nil
+	}
+	g.mu.Lock()
+	f, ok := g.contents[key]
+	if !ok {
+		f = newFuture[graph.Digest]()
+		g.contents[key] = f
+	}
+	g.mu.Unlock()
+	if ok {
+		return f.Get(ctx)
+	}
+	f.Set(g.e.digestUses(v))
+	return f.val, f.err
+}
+
+func contentID(v *graph.Variant) graph.Digest {
+	for _, s := range v.Graph.Steps {
+		if len(s.Uses) > 0 {
+			return v.ID
+		}
+	}
+	return ""
+}
+
+// digestUses is a digest over the content of every use of local files. A path
+// that is not there is a problem at the step's position.
+func (e *Engine) digestUses(v *graph.Variant) (graph.Digest, error) {
+	h := sha256.New()
+	var problems diag.List
+	for _, s := range v.Graph.Steps {
+		for _, u := range s.Uses {
+			tree, ok := e.Trees[u.Context]
+			if !ok {
+				return "", diag.Errorf(diag.Internal, "", "%s: no context %q", s.Name, u.Context)
+			}
+			d, err := tree.Digest(u)
+			var l diag.List
+			if errors.As(err, &l) {
+				for _, p := range l {
+					p.Pos = s.Pos
+					problems = append(problems, p)
+				}
+				continue
+			}
+			if err != nil {
+				return "", err
+			}
+			fmt.Fprintf(h, "%s %s\n", u.Context, d)
+		}
+	}
+	if err := problems.Err(); err != nil {
+		return "", err
+	}
+	return graph.Digest("sha256:" + hex.EncodeToString(h.Sum(nil))), nil
+}
+
+// targets asks what the registry holds under the image's tags.
+func (g *gatherer) targets(ctx context.Context, f *planner.Facts) error {
+	rule := g.e.Opts.Planner.Skip
+	if rule == planner.SkipNever {
+		return nil
+	}
+	f.Tags = make([]fact.Tag, len(f.Image.Tags))
+	missing := false
+	for i, ref := range f.Image.Tags {
+		var err error
+		if f.Tags[i], err = g.stat(ctx, ref, rule == planner.SkipTag); err != nil {
+			return err
+		}
+		missing = missing || !f.Tags[i].Exists
+	}
+	if missing && g.e.Fleet.Output.KeyTag {
+		repo, _ := publish.Split(f.Image.Tags[0])
+		u := planner.Decide(g.in, f)
+		var err error
+		f.KeyTag, err = g.stat(ctx, repo+":"+publish.KeyTag(u.Key), false)
+		return err
+	}
+	return nil
+}
+
+// stat asks about one tag, unless the repository's list has told already.
+func (g *gatherer) stat(ctx context.Context, ref string, existence bool) (fact.Tag, error) {
+	repo, tag := publish.Split(ref)
+	if list := g.tags[repo]; list != nil {
+		if !list[tag] {
+			return fact.Tag{}, nil
+		}
+		if existence {
+			return fact.Tag{Exists: true}, nil
+		}
+	}
+	return g.e.Store.Stat(ctx, ref)
+}
+
+// common is the error of the whole fleet: the problems that every image has,
+// when they are the recipe's.
+func (g *gatherer) common() error {
+	seen := map[diag.Problem]bool{}
+	var list diag.List
+	for i := range g.in.Images {
+		var l diag.List
+		if err := g.in.Images[i].Problem; err == nil || !errors.As(err, &l) {
+			return nil
+		}
+		for _, p := range l {
+			if !seen[p] {
+				seen[p] = true
+				list = append(list, p)
+			}
+		}
+	}
+	sort.SliceStable(list, func(i, j int) bool { return list[i].Message < list[j].Message })
+	return list.Err()
+}

@@ -1,0 +1,231 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/lapstrake/lapstrake/internal/decide/publish"
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/graph"
+	"github.com/lapstrake/lapstrake/internal/model/journal"
+	"github.com/lapstrake/lapstrake/internal/model/plan"
+)
+
+// send publishes the images that need no solve of their own: retags and
+// appends. Base blobs are brought into the target repositories while the shared
+// layers are still being made.
+func (e *Engine) send(ctx context.Context, tasks []task) {
+	for i := range tasks {
+		if u := &tasks[i].unit; u.Action == plan.Append {
+			e.layers(ctx, tasks[i])
+		}
+	}
+	ready := make(chan task, len(tasks))
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer close(ready)
+		each(ctx, len(tasks), e.publishers(), func(i int) {
+			if err := e.bringBase(ctx, tasks[i]); err != nil {
+				e.fail(tasks[i].unit.Image, err, "", false)
+				return
+			}
+			ready <- tasks[i]
+		})
+	})
+	for range e.publishers() {
+		wg.Go(func() {
+			for t := range ready {
+				e.sendOne(ctx, t)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func (e *Engine) bringBase(ctx context.Context, t task) error {
+	if t.unit.Action != plan.Append {
+		return nil
+	}
+	for _, repo := range publish.Repos(t.unit.Tags) {
+		if err := e.bring(ctx, publish.Blobs(repo, sourceOf(t.facts.Base), t.facts.Base.Layers)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Engine) sendOne(ctx context.Context, t task) {
+	if ctx.Err() != nil {
+		return
+	}
+	e.note(journal.UnitStarted, t.unit.Image, journal.UnitData{Action: string(t.unit.Action), Key: t.unit.Key})
+	var digest graph.Digest
+	var err error
+	shared := false
+	if t.unit.Action == plan.Retag {
+		digest, err = e.retag(ctx, t)
+	} else {
+		digest, shared, err = e.appendOne(ctx, t)
+	}
+	if err != nil {
+		e.fail(t.unit.Image, err, stepName(err), shared)
+		return
+	}
+	e.published(t, digest, "")
+}
+
+// published records an image whose every tag is there.
+func (e *Engine) published(t task, digest graph.Digest, temperature string) {
+	e.durable(journal.UnitPublished, t.unit.Image, journal.UnitData{Action: string(t.unit.Action), Key: t.unit.Key, Digest: digest, Tags: t.unit.Tags, Temperature: temperature})
+}
+
+// retag republishes a manifest that its repository holds under the tags that
+// lack it. When the manifest is gone after all, the image is appended.
+func (e *Engine) retag(ctx context.Context, t task) (graph.Digest, error) {
+	repo, ref := publish.Split(t.unit.From)
+	data, mediaType, err := e.Store.Manifest(ctx, repo, graph.Digest(ref))
+	if err != nil {
+		return "", err
+	}
+	have := map[string]bool{}
+	for _, tag := range t.unit.Have {
+		have[tag] = true
+	}
+	for _, tag := range t.unit.Tags {
+		if have[tag] {
+			continue
+		}
+		op := plan.Op{Kind: plan.OpManifest, Repo: repo, Digest: graph.Digest(ref), Size: int64(len(data)), MediaType: mediaType, Data: data}
+		_, op.Tag = publish.Split(tag)
+		if _, err := e.Store.Apply(ctx, op); err != nil {
+			return "", err
+		}
+	}
+	return graph.Digest(ref), nil
+}
+
+// appendOne lays the unit's layer set over its base. shared tells whether an
+// error is that of the layer set.
+func (e *Engine) appendOne(ctx context.Context, t task) (digest graph.Digest, shared bool, err error) {
+	var set layerSet
+	if f := e.layers(ctx, t); f != nil {
+		if set, err = f.Get(ctx); err != nil {
+			return "", true, err
+		}
+	}
+	config, manifest, err := publish.Compose(publish.Image{Base: t.facts.Base, Variant: t.facts.Variant, Layers: set.layers, Output: e.Fleet.Output, Epoch: e.Fleet.Epoch, Key: t.unit.Key})
+	if err != nil {
+		return "", false, diag.Wrap(diag.Internal, "append "+t.unit.Image, err)
+	}
+	for _, repo := range publish.Repos(t.unit.Tags) {
+		ops := append(publish.Blobs(repo, set.repo, set.layers.Descriptors),
+			plan.Op{Kind: plan.OpUpload, Repo: repo, Digest: config.Digest, Size: int64(len(config.Data)), MediaType: config.MediaType, Data: config.Data})
+		if err := e.bring(ctx, ops); err != nil {
+			return "", false, err
+		}
+	}
+	e.note(journal.UnitPut, t.unit.Image, journal.UnitData{Digest: manifest.Digest})
+	return manifest.Digest, false, e.tag(ctx, t, manifest)
+}
+
+// tag publishes a manifest under every tag of a unit, repository by repository.
+func (e *Engine) tag(ctx context.Context, t task, manifest publish.Object) error {
+	for _, repo := range publish.Repos(t.unit.Tags) {
+		for _, op := range publish.Manifests(repo, e.tagsOf(t, repo), manifest) {
+			if _, err := e.Store.Apply(ctx, op); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// tagsOf are the unit's tags in repo, the key tag first when it is wanted.
+func (e *Engine) tagsOf(t task, repo string) []string {
+	var tags []string
+	if e.Fleet.Output.KeyTag {
+		tags = append(tags, repo+":"+publish.KeyTag(t.unit.Key))
+	}
+	for _, tag := range t.unit.Tags {
+		if r, _ := publish.Split(tag); r == repo {
+			tags = append(tags, tag)
+		}
+	}
+	return tags
+}
+
+// layers returns the promise of the layer set of an appended unit, nil when it
+// only sets the config. The first call for a set starts making it.
+func (e *Engine) layers(ctx context.Context, t task) *future[layerSet] {
+	if t.unit.Layers == "" {
+		return nil
+	}
+	f := newFuture[layerSet]()
+	if old, ok := e.sets.LoadOrStore(t.unit.Layers, f); ok {
+		return old.(*future[layerSet])
+	}
+	repo := publish.Repos(t.unit.Tags)[0]
+	e.background.Go(func() { f.Set(e.makeLayers(ctx, t.unit.Layers, t.facts.Variant, repo)) })
+	return f
+}
+
+// makeLayers finds a layer set that an earlier run left in a registry, or makes it.
+func (e *Engine) makeLayers(ctx context.Context, id graph.Digest, v *graph.Variant, repo string) (layerSet, error) {
+	if at, ok := e.Index.Layers(id); ok {
+		set, err := e.readLayers(ctx, at.Repo, at.Digest)
+		if err == nil || ctx.Err() != nil {
+			return set, err
+		}
+		e.note(journal.Note, "", journal.NoteData{Level: "info", Text: "shared layers of an earlier run are gone and made again: " + err.Error()})
+	}
+	e.phase(journal.PhaseStarted, "shared")
+	defer e.phase(journal.PhaseEnded, "shared")
+	w, err := e.connect(ctx).Get(ctx)
+	if err != nil {
+		return layerSet{}, err
+	}
+	built, err := w.Solver.Solve(ctx, e.job(v.Shared.Definition, repo), e.steps.recorder(e, "", v, nil))
+	if err != nil {
+		return layerSet{}, err
+	}
+	set, err := e.readLayers(ctx, repo, built.Digest)
+	if err != nil {
+		return layerSet{}, err
+	}
+	data := journal.LayersData{Layers: id, Repo: repo, Digest: built.Digest}
+	for _, d := range set.layers.Descriptors {
+		data.Blobs = append(data.Blobs, d.Digest)
+		data.Bytes += d.Size
+	}
+	return set, e.durable(journal.LayersReady, "", data)
+}
+
+func (e *Engine) readLayers(ctx context.Context, repo string, d graph.Digest) (layerSet, error) {
+	manifest, _, err := e.Store.Manifest(ctx, repo, d)
+	if err != nil {
+		return layerSet{}, err
+	}
+	configDigest, err := publish.ConfigOf(manifest)
+	if err != nil {
+		return layerSet{}, diag.Wrap(diag.Infra, repo, err)
+	}
+	config, err := e.Store.Blob(ctx, repo, configDigest, 8<<20)
+	if err != nil {
+		return layerSet{}, err
+	}
+	layers, err := publish.ReadLayers(manifest, config)
+	if err != nil {
+		return layerSet{}, diag.Wrap(diag.Infra, repo, err)
+	}
+	return layerSet{layers, repo}, nil
+}
+
+// stepName is the step that an error is about, if it is about one.
+func stepName(err error) string {
+	var named interface{ StepName() string }
+	if errors.As(err, &named) {
+		return named.StepName()
+	}
+	return ""
+}
