@@ -84,7 +84,11 @@ type Use struct {
 	// Wildcard; "." is everything.
 	Paths    []string `json:"paths"`
 	Wildcard bool     `json:"wildcard,omitempty"`
-	// Exclude are patterns in .dockerignore syntax that the step leaves out.
+	// Include, when set, narrows each path to what matches one of these patterns,
+	// in .dockerignore syntax and relative to the path: COPY --parents.
+	Include []string `json:"include,omitempty"`
+	// Exclude are patterns in .dockerignore syntax, relative to each path, that
+	// the step leaves out.
 	Exclude []string `json:"exclude,omitempty"`
 }
 
