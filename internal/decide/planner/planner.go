@@ -98,11 +98,11 @@ func decide(in *Input, f *Facts, keys *keyer) plan.Unit {
 		return u
 	}
 	if why := mustBuild(in, f); len(why) > 0 {
-		u.Action, u.Why = plan.Build, why
+		u.Action, u.Why = plan.Build, append(why, u.Why...)
 	} else {
 		u.Action = plan.Append
 		u.Layers = keys.layers(f)
-		u.Why = []plan.Reason{{Code: "all-shared", Detail: "every step over the base is shared or sets only the config"}}
+		u.Why = append([]plan.Reason{{Code: "all-shared", Detail: "every step over the base is shared or sets only the config"}}, u.Why...)
 	}
 	u.Needs = needs(f.Variant)
 	return u
@@ -249,7 +249,6 @@ type counter struct {
 	blobs map[blobAt]bool
 	steps map[graph.Digest]bool
 	kinds map[kindOf]int
-	sets  map[blobAt]bool
 }
 
 func (c *counter) unit(u *plan.Unit, f *Facts) {
