@@ -129,4 +129,18 @@ type Registry struct {
 	Proxy string `json:"proxy,omitempty"`
 	// Concurrency is the number of requests in flight; 0 means the default.
 	Concurrency int `json:"concurrency,omitempty"`
+	// Pull and Push say where credentials come from; nil means Docker's
+	// configuration of the user.
+	Pull *Auth `json:"pull,omitempty"`
+	Push *Auth `json:"push,omitempty"`
+}
+
+// Auth says where credentials for a registry come from, never what they are:
+// the two variables together, or the folder.
+type Auth struct {
+	// ConfigDir is an absolute path of a folder with Docker's config.json.
+	ConfigDir string `json:"configDir,omitempty"`
+	// UsernameEnv and PasswordEnv name environment variables.
+	UsernameEnv string `json:"usernameEnv,omitempty"`
+	PasswordEnv string `json:"passwordEnv,omitempty"`
 }
