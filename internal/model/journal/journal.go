@@ -137,6 +137,8 @@ type StepData struct {
 	Pulled  int64         `json:"pulled,omitempty"` // bytes that the daemon fetched
 	Shared  bool          `json:"shared,omitempty"`
 	LogSize int64         `json:"logSize,omitempty"`
+	// Kind is the planned step's; empty when the vertex was not planned.
+	Kind graph.Kind `json:"kind,omitempty"`
 }
 
 // ReleaseData is one release of records of the daemon.
@@ -151,6 +153,8 @@ type DiskData struct {
 	Used  int64 `json:"used"`
 	Free  int64 `json:"free"`
 	Total int64 `json:"total"`
+	// Budget is what the run may use; 0 when it has no budget.
+	Budget int64 `json:"budget,omitempty"`
 }
 
 // RequestData are totals since the run was started.
