@@ -2,6 +2,7 @@ package localregistry
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	stdlog "log"
@@ -52,6 +53,8 @@ func settings(root string, auth *authority) *configuration.Configuration {
 			},
 		},
 	}
+	// Signs the state of uploads; they do not outlive the registry.
+	c.HTTP.Secret = rand.Text()
 	// Relative locations of uploads survive a proxy in front of the registry.
 	c.HTTP.RelativeURLs = true
 	if auth != nil {
@@ -107,10 +110,22 @@ func withLog(ctx context.Context, w io.Writer) (context.Context, *stdlog.Logger)
 		shared := &lockedWriter{w: w}
 		l.SetOutput(shared)
 		l.SetLevel(logrus.WarnLevel)
-		l.SetFormatter(&logrus.TextFormatter{DisableColors: true})
+		l.SetFormatter(ownFaults{&logrus.TextFormatter{DisableColors: true}})
 		std.SetOutput(shared)
 	}
 	return logContext{ctx, logrus.NewEntry(l)}, std
+}
+
+// ownFaults leaves out what the library logs, as errors, about requests that are
+// the client's affair: a manifest that is not there, a token that is missing.
+type ownFaults struct{ logrus.Formatter }
+
+// Format returns the line for an entry, or nothing.
+func (f ownFaults) Format(e *logrus.Entry) ([]byte, error) {
+	if status, ok := e.Data["http.response.status"].(int); ok && status >= 400 && status < 500 {
+		return nil, nil
+	}
+	return f.Formatter.Format(e)
 }
 
 // lockedWriter lets the two loggers share a writer that need not be safe for

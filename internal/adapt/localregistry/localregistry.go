@@ -30,8 +30,8 @@ type Options struct {
 	// Addr is host:port to listen on; the host must be a loopback address.
 	// Empty means 127.0.0.1 and a free port.
 	Addr string
-	// Log receives a line for each thing that the registry complains about.
-	// Requests that end in a client error are among them. Nil discards them.
+	// Log receives a line for each thing that went wrong on the registry's side.
+	// What clients do wrong is not among them. Nil discards them.
 	Log io.Writer
 	// Auth asks for credentials; nil lets everybody do everything.
 	Auth *Auth
