@@ -1,0 +1,93 @@
+package dockerfile
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+)
+
+// problem turns an error of the front end into one with a kind. A failure that
+// has a kind already, such as a registry's, keeps it; the rest is the recipe's.
+func (r *Recipe) problem(err error, base baseAnswer) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	line := lineOf(err)
+	var list diag.List
+	if errors.As(err, &list) {
+		return list
+	}
+	var known *diag.Error
+	if errors.As(err, &known) {
+		return &diag.Error{Kind: known.Kind, Op: fmt.Sprintf("convert %s", diag.Pos{File: r.opt.Recipe.Dockerfile, Line: line}), Help: known.Help, Err: known}
+	}
+	text := strings.ReplaceAll(message(err), base.arg, r.baseName())
+	return r.located(diag.RecipeConvert, line, "", "%s", text)
+}
+
+// located is a single problem at a line of the Dockerfile; 0 is the whole file.
+func (r *Recipe) located(code diag.Code, line int, help, format string, args ...any) error {
+	var list diag.List
+	list.Add(code, diag.Pos{File: r.opt.Recipe.Dockerfile, Line: line}, help, format, args...)
+	return r.locate(list).Err()
+}
+
+// locate fills in the source lines of problems, and the column at which the
+// instruction starts: the front end tells lines only.
+func (r *Recipe) locate(list diag.List) diag.List {
+	list = list.WithSource(r.opt.Recipe.Dockerfile, r.text)
+	for i := range list {
+		p := &list[i]
+		if p.Pos.Line > 0 && p.Pos.Col == 0 {
+			p.Pos.Col = len(p.Source) - len(strings.TrimLeft(p.Source, " \t")) + 1
+		}
+	}
+	return list
+}
+
+// lineOf is the line that the front end blames, 0 when it blames none.
+func lineOf(err error) int {
+	var el *parser.LocationError
+	if errors.As(err, &el) {
+		for _, ranges := range el.Locations {
+			for _, at := range ranges {
+				if at.Start.Line > 0 {
+					return at.Start.Line
+				}
+			}
+		}
+	}
+	return 0
+}
+
+var parsePrefix = regexp.MustCompile(`^dockerfile parse error( on lines? \d+(-\d+)?)?: `)
+
+// message is err's text without the position that the problem carries.
+func message(err error) string {
+	text := parsePrefix.ReplaceAllString(err.Error(), "")
+	return strings.TrimSuffix(strings.Join(strings.Fields(text), " "), ".")
+}
+
+// unused says that nothing of the target is built on the base.
+func (r *Recipe) unused() error {
+	what := "the recipe"
+	if t := r.opt.Recipe.Target; t != "" {
+		what = fmt.Sprintf("target %q", t)
+	}
+	return r.located(diag.RecipeConvert, 0, fmt.Sprintf("build the target, or a stage that it copies from, FROM %s", r.baseName()), "%s does not use the base %s", what, r.baseName())
+}
+
+// blank comments out lines, so that parsing can go on behind a bad instruction.
+func blank(text []byte, first, last int) []byte {
+	lines := bytes.Split(text, []byte("\n"))
+	for i := max(first, 1); i <= last && i <= len(lines); i++ {
+		lines[i-1] = []byte("#")
+	}
+	return bytes.Join(lines, []byte("\n"))
+}
