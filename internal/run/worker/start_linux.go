@@ -1,0 +1,339 @@
+package worker
+
+import (
+	"context"
+	"crypto/sha256"
+	"debug/buildinfo"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+)
+
+const (
+	// stopGrace is how long a daemon may take to end by itself, killGrace how
+	// long its processes may take to die.
+	stopGrace = 10 * time.Second
+	killGrace = 10 * time.Second
+	// pollReady is the pause between looks for the daemon's socket.
+	pollReady = 10 * time.Millisecond
+	// maxSocket is a safe length of a socket's path; the kernel's limit is 107.
+	maxSocket = 100
+)
+
+// process is what a Daemon holds until it is stopped.
+type process struct {
+	paths  paths
+	lock   *os.File
+	cgroup *cgroup
+	cmd    *exec.Cmd
+	daemon *Daemon
+
+	stopping atomic.Bool
+	once     sync.Once
+	result   error
+}
+
+func start(ctx context.Context, opt Options) (*Daemon, error) {
+	op := "start the embedded daemon"
+	if os.Geteuid() != 0 {
+		return nil, diag.Errorf(diag.Infra, "run as root (sudo), or use --worker with a daemon that runs elsewhere", "%s: it needs root", op)
+	}
+	p, err := newPaths(opt)
+	if err != nil {
+		return nil, diag.Wrap(diag.Infra, op, err)
+	}
+	buildkitd, err := binary(opt.Buildkitd, "buildkitd")
+	if err != nil {
+		return nil, err
+	}
+	runc, err := binary(opt.Runc, "runc", "buildkit-runc")
+	if err != nil {
+		return nil, err
+	}
+	env, err := environment(os.Environ(), p.temp, opt.Registries)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := takeLock(p.lock)
+	if err != nil {
+		return nil, err
+	}
+	pr := &process{paths: p, lock: lock}
+	if err := pr.prepare(ctx, newConfig(p, runc, opt)); err != nil {
+		lock.Close()
+		return nil, classify(ctx, op, err)
+	}
+	if err := pr.launch(buildkitd, env); err != nil {
+		pr.release()
+		return nil, classify(ctx, op, err)
+	}
+	if err := pr.ready(ctx); err != nil {
+		pr.stop(context.WithoutCancel(ctx))
+		return nil, classify(ctx, op, err)
+	}
+	return pr.daemon, nil
+}
+
+// classify leaves a classified error alone, says that a context ended, and
+// blames the machine for the rest.
+func classify(ctx context.Context, op string, err error) error {
+	var d *diag.Error
+	switch {
+	case ctx.Err() != nil:
+		return diag.Wrap(diag.Interrupted, op, fmt.Errorf("%w: %w", context.Cause(ctx), err))
+	case errors.As(err, &d):
+		return err
+	}
+	return diag.Wrap(diag.Infra, op, err)
+}
+
+// newPaths makes the state folder and decides where everything is.
+func newPaths(opt Options) (paths, error) {
+	if opt.State == "" {
+		return paths{}, errors.New("no state folder was given")
+	}
+	state, err := filepath.Abs(opt.State)
+	if err != nil {
+		return paths{}, err
+	}
+	if err := os.MkdirAll(state, 0o700); err != nil {
+		return paths{}, err
+	}
+	// Links are resolved, so that a folder has one name and one lock.
+	if state, err = filepath.EvalSymlinks(state); err != nil {
+		return paths{}, err
+	}
+	sum := sha256.Sum256([]byte(state))
+	id := hex.EncodeToString(sum[:6])
+	p := paths{
+		state: state, root: filepath.Join(state, "root"), temp: filepath.Join(state, "tmp"),
+		config: filepath.Join(state, "buildkitd.toml"), log: opt.Log, lock: filepath.Join(state, "lock"),
+		sockets: filepath.Join(state, "run"), cgroup: "lapstrake-" + id,
+	}
+	if p.log == "" {
+		p.log = filepath.Join(state, "buildkitd.log")
+	}
+	if len(p.sockets)+len("/buildkitd.sock") > maxSocket {
+		p.sockets = filepath.Join("/run/lapstrake", id)
+	}
+	p.socket = filepath.Join(p.sockets, "buildkitd.sock")
+	p.otel = filepath.Join(p.sockets, "otel.sock")
+	return p, nil
+}
+
+// takeLock locks path for this process's life; the kernel lets go when the
+// process ends however it ends.
+func takeLock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, diag.Wrap(diag.Infra, "lock the state folder", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		defer f.Close()
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, diag.Wrap(diag.Infra, "lock "+path, err)
+		}
+		pid := "unknown"
+		if b, err := os.ReadFile(path); err == nil && len(b) > 0 {
+			pid = strings.TrimSpace(string(b))
+		}
+		return nil, diag.Errorf(diag.Infra, "wait for it to end, or give this run a --state folder of its own",
+			"state folder %s is in use by pid %s", filepath.Dir(path), pid)
+	}
+	f.Truncate(0)
+	fmt.Fprintf(f, "%d\n", os.Getpid())
+	return f, nil
+}
+
+// prepare clears what an earlier daemon left and writes what the next needs.
+// The lock must be held.
+func (pr *process) prepare(ctx context.Context, c config) error {
+	p := pr.paths
+	var err error
+	if pr.cgroup, err = newCgroup(p.cgroup); err != nil {
+		return err
+	}
+	if err := clearLeftovers(ctx, p, pr.cgroup); err != nil {
+		return err
+	}
+	for _, dir := range []string{p.root, p.temp, p.sockets} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	return c.write(p.config)
+}
+
+// launch starts the daemon and puts it into its control group.
+func (pr *process) launch(buildkitd string, env []string) error {
+	p := pr.paths
+	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	pr.cmd = exec.Command(buildkitd, "--config", p.config, "--root", p.root)
+	pr.cmd.Env, pr.cmd.Dir, pr.cmd.Stdout, pr.cmd.Stderr = env, p.state, log, log
+	pr.cmd.SysProcAttr = &syscall.SysProcAttr{
+		// A terminal's interrupt must reach this program only, which then
+		// ends the daemon when its solves have ended.
+		Setsid: true,
+		// The daemon ends its steps when it is asked to stop, not when it is killed.
+		Pdeathsig: syscall.SIGTERM,
+		// Its mounts are its own and vanish with it.
+		Unshareflags: syscall.CLONE_NEWNS,
+	}
+	d := &Daemon{
+		addr: "unix://" + p.socket, root: p.root, log: p.log, version: moduleVersion(buildkitd),
+		died: make(chan struct{}), stop: pr.stop,
+	}
+	pr.daemon = d
+	if err := pr.run(); err != nil {
+		return err
+	}
+	d.pid = pr.cmd.Process.Pid
+	if err := pr.cgroup.add(d.pid); err != nil {
+		pr.cmd.Process.Kill()
+		<-d.died
+		return err
+	}
+	return nil
+}
+
+// run starts the process and waits for its end in a goroutine that keeps its
+// thread: the kernel sends the parent-death signal when the thread that started
+// the process ends, not when the program does.
+func (pr *process) run() error {
+	started := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := pr.cmd.Start()
+		started <- err
+		if err == nil {
+			pr.ended(pr.cmd.Wait())
+		}
+	}()
+	return <-started
+}
+
+// ended kills what the daemon's steps left and tells everyone.
+func (pr *process) ended(cause error) {
+	ctx, cancel := context.WithTimeout(context.Background(), killGrace)
+	defer cancel()
+	if err := pr.cgroup.kill(ctx); err != nil {
+		cause = errors.Join(cause, err)
+	}
+	if !pr.stopping.Load() {
+		if cause == nil {
+			cause = errors.New("exit status 0")
+		}
+		pr.daemon.err = diag.Errorf(diag.Infra, "see "+pr.paths.log, "the embedded daemon ended: %w%s", cause, logTail(pr.paths.log))
+	}
+	close(pr.daemon.died)
+}
+
+// ready returns when the daemon answers.
+func (pr *process) ready(ctx context.Context) error {
+	tick := time.NewTicker(pollReady)
+	defer tick.Stop()
+	for {
+		if _, err := os.Stat(pr.paths.socket); err == nil {
+			// The socket is there before the daemon serves it: Dial waits.
+			c, err := buildkit.Dial(ctx, pr.daemon.addr, buildkit.Options{})
+			if err == nil {
+				return c.Close()
+			}
+			if !errors.Is(err, buildkit.ErrLost) {
+				return err
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-pr.daemon.died:
+			return pr.daemon.err
+		case <-ctx.Done():
+			return fmt.Errorf("it does not answer%s", logTail(pr.paths.log))
+		}
+	}
+}
+
+func (pr *process) stop(ctx context.Context) error {
+	pr.once.Do(func() { pr.result = pr.end(ctx) })
+	return pr.result
+}
+
+func (pr *process) end(ctx context.Context) error {
+	pr.stopping.Store(true)
+	pr.cmd.Process.Signal(syscall.SIGTERM)
+	grace := time.NewTimer(stopGrace)
+	defer grace.Stop()
+	select {
+	case <-pr.daemon.died:
+	case <-ctx.Done():
+	case <-grace.C:
+	}
+	kill, cancel := context.WithTimeout(context.WithoutCancel(ctx), killGrace)
+	defer cancel()
+	err := pr.cgroup.kill(kill)
+	select {
+	case <-pr.daemon.died:
+	case <-kill.Done():
+		err = errors.Join(err, fmt.Errorf("pid %d does not end", pr.daemon.pid))
+	}
+	if err = errors.Join(err, pr.release()); err != nil {
+		return diag.Wrap(diag.Infra, "stop the embedded daemon", err)
+	}
+	return nil
+}
+
+// release gives back everything but the state: mounts, control group, sockets,
+// lock.
+func (pr *process) release() error {
+	p := pr.paths
+	return errors.Join(
+		unmountBelow(p.root), unmountBelow(p.temp),
+		pr.cgroup.remove(),
+		os.RemoveAll(p.sockets), os.RemoveAll(p.temp),
+		pr.lock.Close(),
+	)
+}
+
+// logTail is the end of a daemon's log, to follow a message; empty when there
+// is none.
+func logTail(path string) string {
+	const lines = 20
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	all := strings.Split(strings.TrimSpace(string(data)), "\n")
+	all = all[max(0, len(all)-lines):]
+	if len(all) == 1 && all[0] == "" {
+		return ""
+	}
+	return "; its log ends with:\n  " + strings.Join(all, "\n  ")
+}
+
+// moduleVersion reads the version of the module that a Go binary was built from.
+func moduleVersion(path string) string {
+	info, err := buildinfo.ReadFile(path)
+	if err != nil || info.Main.Version == "(devel)" {
+		return ""
+	}
+	return info.Main.Version
+}

@@ -1,0 +1,16 @@
+//go:build !linux
+
+package worker
+
+import (
+	"context"
+	"runtime"
+
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+)
+
+const helpLinux = "use --worker ADDRESS, or BUILDKIT_HOST, with a daemon on Linux"
+
+func start(context.Context, Options) (*Daemon, error) {
+	return nil, diag.Errorf(diag.Infra, helpLinux, "start the embedded daemon: it needs Linux, this is %s", runtime.GOOS)
+}
