@@ -1,0 +1,113 @@
+// Package evidence says how much of an image the solver had to do, from what
+// the solver itself reported: cold, partial, warm or skipped. Images, and runs,
+// in unlike states must not be compared.
+//
+// Only steps count. A step is a vertex of the plan that is neither a source
+// (image, local, git, http) nor an arrangement of results (merge, diff): a
+// source is fetched or looked up whatever the cache holds, and a merge does no
+// work. Of the steps, those count that the solver came to: it reports a step as
+// cached, or as started. A step that it never came to, because a later result
+// was cached, says nothing of its own. Then an image is
+//
+//   - skipped when the solver came to no step at all: nothing was solved, or
+//     the recipe only sets the config;
+//   - cold when it found none of them cached;
+//   - warm when it found every one of them cached;
+//   - partial otherwise.
+//
+// A step that this run executed earlier, for another image, is found in the
+// cache because of the run and not because of what was there before it. It
+// counts as executed, when the caller says which steps those are; see
+// [Tally.Ran].
+package evidence
+
+import (
+	"strings"
+
+	"github.com/lapstrake/lapstrake/internal/model/graph"
+	"github.com/lapstrake/lapstrake/internal/model/journal"
+)
+
+// The temperatures, as journals carry them.
+const (
+	Cold    = "cold"
+	Partial = "partial"
+	Warm    = "warm"
+	Skipped = "skipped"
+)
+
+// Tally collects the reports of one image's solve. The zero value is ready;
+// it is not for concurrent use.
+type Tally struct {
+	// Kind tells the kind of a planned step by the digest that the solver
+	// reports, and "" for a vertex that was not planned. When Kind is nil,
+	// sources and the solver's own work are told by the names that BuildKit
+	// gives them.
+	Kind func(graph.Digest) graph.Kind
+	// Ran tells whether this run executed a step earlier; may be nil. It is
+	// asked when the step is first reported as cached.
+	Ran func(graph.Digest) bool
+
+	steps map[graph.Digest]bool // true: executed
+}
+
+// Add takes a report. A vertex may be reported any number of times; what it was
+// found to be once, executed before cached, it stays.
+func (t *Tally) Add(r journal.StepRecord) {
+	if !t.counts(r) || r.Started.IsZero() && !r.Cached {
+		return
+	}
+	if t.steps == nil {
+		t.steps = map[graph.Digest]bool{}
+	}
+	executed, known := t.steps[r.Digest]
+	switch {
+	case executed:
+	case r.Cached:
+		if !known {
+			t.steps[r.Digest] = t.Ran != nil && t.Ran(r.Digest)
+		}
+	case !r.Completed.IsZero() || r.Error != "":
+		t.steps[r.Digest] = true
+	}
+}
+
+// Temperature is the image's temperature by the reports so far.
+func (t *Tally) Temperature() string {
+	executed := 0
+	for _, x := range t.steps {
+		if x {
+			executed++
+		}
+	}
+	switch {
+	case len(t.steps) == 0:
+		return Skipped
+	case executed == 0:
+		return Warm
+	case executed == len(t.steps):
+		return Cold
+	}
+	return Partial
+}
+
+func (t *Tally) counts(r journal.StepRecord) bool {
+	if t.Kind == nil {
+		return work(r.Name)
+	}
+	switch t.Kind(r.Digest) {
+	case graph.KindExec, graph.KindFile, graph.KindOther:
+		return true
+	}
+	return false
+}
+
+// work tells a step that does work by the name that BuildKit shows.
+func work(name string) bool {
+	for _, prefix := range []string{"[internal] ", "[auth] ", "exporting ", "importing ", "merge ", "diff ", "docker-image://", "local://", "oci-layout://", "https://", "http://", "git://", "resolve "} {
+		if strings.HasPrefix(name, prefix) {
+			return false
+		}
+	}
+	return name != "" && !strings.Contains(name, "] FROM ")
+}

@@ -1,0 +1,413 @@
+package summary
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lapstrake/lapstrake/internal/model/graph"
+	"github.com/lapstrake/lapstrake/internal/model/journal"
+	"github.com/lapstrake/lapstrake/internal/model/plan"
+)
+
+const (
+	maxNotes    = 100
+	maxLogBytes = 256 << 10 // of all failures together
+)
+
+// state is what folding needs beside the figures.
+type state struct {
+	seq     int64
+	mono    time.Duration
+	planned int
+	phases  map[string]*phase
+	// done and now are totals of finished starts, and of the present one.
+	done, now journal.RequestData
+	requests  bool
+
+	rows      map[rowKey]*Step
+	ran       map[graph.Digest]bool // steps that were executed
+	broke     map[graph.Digest]bool // steps that failed
+	failed    map[string]bool       // images that failed at some time
+	excused   int64
+	baseBytes int64
+	stepBytes int64 // pulled by the daemon
+	basePull  int64
+	baseSeen  bool
+
+	failures map[failKey]*Failure
+	failedBy map[string]failKey
+	logBytes int
+}
+
+// phase is the time of one phase; several parts of it may run at once.
+type phase struct {
+	open  int
+	since time.Duration
+	total time.Duration
+}
+
+type failKey struct {
+	kind, cause, step string
+	shared            bool
+}
+
+func newState() state {
+	return state{
+		phases: map[string]*phase{}, rows: map[rowKey]*Step{}, ran: map[graph.Digest]bool{}, broke: map[graph.Digest]bool{},
+		failed: map[string]bool{}, failures: map[failKey]*Failure{}, failedBy: map[string]failKey{},
+	}
+}
+
+// Fold adds an event. Events must come in the order of Seq: one with a Seq that
+// is not above all before it is taken for a repetition and changes nothing, so
+// that reading a journal again from an earlier place is harmless. Events
+// without a Seq always count.
+//
+// Events of unknown kinds are counted in Ignored and change nothing else. The
+// last state of an image wins, but one exception: an image that this run
+// published stays published when a later start finds it in place and skips it.
+func Fold(s *Summary, e journal.Event) {
+	if e.Seq > 0 {
+		if e.Seq <= s.fold.seq {
+			return
+		}
+		s.fold.seq = e.Seq
+	}
+	if e.Kind == journal.RunStarted {
+		s.restart()
+	}
+	s.clock(&e)
+	if !s.apply(&e) {
+		s.Ignored++
+	}
+	s.derive()
+}
+
+// apply changes the figures that e is about; false when it cannot be read.
+func (s *Summary) apply(e *journal.Event) bool {
+	switch e.Kind {
+	case journal.RunStarted:
+		return with(e, s.runStarted)
+	case journal.RunEnded:
+		return with(e, func(d journal.EndData) { s.Exit, s.Cause = &d.Exit, d.Cause })
+	case journal.PhaseStarted:
+		return with(e, func(d journal.PhaseData) { s.phaseStarted(d.Phase) })
+	case journal.PhaseEnded:
+		return with(e, func(d journal.PhaseData) { s.phaseEnded(d.Phase) })
+	case journal.Planned:
+		return with(e, s.plan)
+	case journal.UnitStarted, journal.UnitBuilt, journal.UnitPut, journal.UnitPublished, journal.UnitSkipped:
+		return with(e, func(d journal.UnitData) { s.unit(e, d) })
+	case journal.UnitFailed:
+		return with(e, func(d journal.FailData) { s.unitFailed(e, d) })
+	case journal.LayersReady:
+		return with(e, func(d journal.LayersData) { s.Layers[LayersKey{d.Layers, d.Repo}] = d })
+	case journal.StepDone:
+		return with(e, func(d journal.StepData) { s.step(e, d) })
+	case journal.Released:
+		return with(e, s.released)
+	case journal.Disk:
+		return with(e, s.disk)
+	case journal.Requests:
+		return with(e, func(d journal.RequestData) { s.fold.now, s.fold.requests = d, true })
+	case journal.Note:
+		return with(e, func(d journal.NoteData) {
+			if len(s.Notes) < maxNotes {
+				s.Notes = append(s.Notes, d)
+			}
+		})
+	}
+	return false
+}
+
+// with decodes an event's data for use.
+func with[T any](e *journal.Event, use func(T)) bool {
+	var d T
+	if e.Decode(&d) != nil {
+		return false
+	}
+	use(d)
+	return true
+}
+
+// restart ends what an earlier start left open.
+func (s *Summary) restart() {
+	for name, p := range s.fold.phases {
+		if p.open > 0 {
+			p.open = 1
+			s.phaseEnded(name)
+		}
+	}
+	s.fold.done = sum(s.fold.done, s.fold.now)
+	s.fold.now = journal.RequestData{}
+	s.Exit, s.Cause = nil, ""
+}
+
+func (s *Summary) clock(e *journal.Event) {
+	s.fold.mono = max(s.fold.mono, e.Mono)
+	wall := s.fold.mono.Seconds()
+	s.WallSeconds = &wall
+	if e.Wall.IsZero() {
+		return
+	}
+	if s.Started == nil {
+		s.Started = &e.Wall
+	}
+	s.Last = &e.Wall
+}
+
+func (s *Summary) runStarted(d journal.RunData) {
+	s.Starts++
+	s.Run, s.Fleet = d.Run, d.Fleet
+	s.versions(d.Versions)
+}
+
+func (s *Summary) versions(versions map[string]string) {
+	for name, v := range versions {
+		if old := s.Versions[name]; old == "" {
+			s.Versions[name] = v
+		} else if !slices.Contains(strings.Split(old, ", "), v) {
+			s.Versions[name] = old + ", " + v
+		}
+	}
+}
+
+func (s *Summary) phaseStarted(name string) {
+	p := s.fold.phases[name]
+	if p == nil {
+		p = &phase{}
+		s.fold.phases[name] = p
+	}
+	if p.open == 0 {
+		p.since = s.fold.mono
+	}
+	p.open++
+}
+
+func (s *Summary) phaseEnded(name string) {
+	p := s.fold.phases[name]
+	if p == nil || p.open == 0 {
+		return
+	}
+	if p.open--; p.open == 0 {
+		p.total += s.fold.mono - p.since
+	}
+}
+
+// plan takes a plan's figures. A later start plans what is left, so the largest
+// figures stand for the run.
+func (s *Summary) plan(d journal.PlannedData) {
+	s.fold.planned = max(s.fold.planned, d.Images)
+	s.fold.baseBytes = max(s.fold.baseBytes, d.BaseBytes)
+	grow(&s.StepsDistinct, d.StepsDistinct)
+	// From here on it would be known if a step ran.
+	s.StepsExecuted, s.StepsCached = add(s.StepsExecuted, 0), add(s.StepsCached, 0)
+}
+
+// units says what an event makes of an image.
+var units = [...]struct {
+	kind  journal.Kind
+	state State
+}{
+	{journal.UnitStarted, Started}, {journal.UnitBuilt, Built}, {journal.UnitPut, Put},
+	{journal.UnitPublished, Published}, {journal.UnitSkipped, Skipped},
+}
+
+func (s *Summary) unit(e *journal.Event, d journal.UnitData) {
+	u := s.Units[e.Unit]
+	if e.Kind == journal.UnitSkipped && u.State == Published {
+		return
+	}
+	s.count(u, -1)
+	s.forgive(e.Unit)
+	for _, x := range units {
+		if x.kind == e.Kind {
+			u.State = x.state
+		}
+	}
+	if d.Key != "" && d.Key != u.Key {
+		u.Digest = "" // that of other content
+	}
+	set(&u.Action, d.Action)
+	set(&u.Key, d.Key)
+	set(&u.Digest, d.Digest)
+	set(&u.Temperature, d.Temperature)
+	if len(d.Tags) > 0 {
+		u.Tags = d.Tags
+	}
+	if e.Kind == journal.UnitStarted {
+		u.Attempts++
+	}
+	u.Attempts = max(u.Attempts, e.Attempt)
+	s.Units[e.Unit] = u
+	s.count(u, 1)
+}
+
+func (s *Summary) unitFailed(e *journal.Event, d journal.FailData) {
+	u := s.Units[e.Unit]
+	s.count(u, -1)
+	s.forgive(e.Unit)
+	u.State = Failed
+	u.Attempts = max(u.Attempts, e.Attempt)
+	s.Units[e.Unit] = u
+	s.count(u, 1)
+	s.fold.failed[e.Unit] = true
+
+	k := failKey{d.Kind, d.Cause, d.Step, d.Shared}
+	f := s.fold.failures[k]
+	if f == nil {
+		f = &Failure{Kind: d.Kind, Cause: d.Cause, Help: d.Help, Step: d.Step, Shared: d.Shared}
+		if s.fold.logBytes+len(d.Log) <= maxLogBytes {
+			f.Log = d.Log
+			s.fold.logBytes += len(d.Log)
+		}
+		s.fold.failures[k] = f
+		s.Failures = append(s.Failures, f)
+	}
+	f.Images = append(f.Images, e.Unit)
+	s.fold.failedBy[e.Unit] = k
+}
+
+// forgive takes an image out of the failures.
+func (s *Summary) forgive(image string) {
+	k, ok := s.fold.failedBy[image]
+	if !ok {
+		return
+	}
+	delete(s.fold.failedBy, image)
+	f := s.fold.failures[k]
+	if i := slices.Index(f.Images, image); i >= 0 {
+		f.Images = slices.Delete(f.Images, i, i+1)
+	}
+	if len(f.Images) == 0 {
+		delete(s.fold.failures, k)
+		s.Failures = slices.DeleteFunc(s.Failures, func(x *Failure) bool { return x == f })
+		s.fold.logBytes -= len(f.Log)
+	}
+}
+
+// count adds n for an image in state u.
+func (s *Summary) count(u UnitState, n int) {
+	temperature := u.Temperature
+	switch {
+	case u.State == Failed:
+		s.Failed += n
+		return
+	case u.State == Skipped:
+		s.Skipped += n
+		temperature = "skipped"
+	case u.State == Published && u.Action == string(plan.Retag):
+		s.Retagged += n
+		temperature = "skipped"
+	case u.State == Published:
+		s.Built += n
+		action := u.Action
+		if action == "" {
+			action = "unknown"
+		}
+		if s.Strategies[action] += n; s.Strategies[action] == 0 {
+			delete(s.Strategies, action)
+		}
+	default:
+		return
+	}
+	s.warmth(temperature, n)
+}
+
+func (s *Summary) warmth(temperature string, n int) {
+	var t Temperatures
+	if s.Temperature != nil {
+		t = *s.Temperature
+	}
+	switch temperature {
+	case "cold":
+		t.Cold += n
+	case "partial":
+		t.Partial += n
+	case "warm":
+		t.Warm += n
+	case "skipped":
+		t.Skipped += n
+	default:
+		return
+	}
+	s.Temperature = &t
+}
+
+func (s *Summary) released(d journal.ReleaseData) {
+	s.ReleasedBytes = add(s.ReleasedBytes, d.Bytes)
+	s.ReleaseSeconds = add(s.ReleaseSeconds, d.Took.Seconds())
+}
+
+func (s *Summary) disk(d journal.DiskData) {
+	grow(&s.DiskPeakBytes, d.Used)
+	s.DiskFinalBytes = &d.Used
+	if d.Budget > 0 {
+		s.DiskBudgetBytes = &d.Budget
+	}
+}
+
+// derive sets the figures that follow from others.
+func (s *Summary) derive() {
+	f := &s.fold
+	settled := s.Built + s.Skipped + s.Retagged + s.Failed
+	s.Images = max(f.planned, len(s.Units))
+	s.Pending = s.Images - settled
+	for name, p := range f.phases {
+		total := p.total
+		if p.open > 0 {
+			total += f.mono - p.since
+		}
+		s.PhaseSeconds[name] = total.Seconds()
+	}
+	if f.requests {
+		r := sum(f.done, f.now)
+		s.Requests, s.Retries, s.BytesPushed, s.BytesMounted = r.Hosts, &r.Retries, &r.Pushed, &r.Mounted
+		pulled := r.Pulled + f.stepBytes
+		s.BytesPulled = &pulled
+	} else if f.stepBytes > 0 {
+		pulled := f.stepBytes
+		s.BytesPulled = &pulled
+	}
+	if s.StepsDistinct != nil && *s.StepsDistinct > 0 && s.StepsExecuted != nil {
+		r := float64(*s.StepsExecuted-f.excused) / float64(*s.StepsDistinct)
+		s.Rework = &r
+	}
+	if f.baseBytes > 0 && f.baseSeen {
+		r := float64(f.basePull) / float64(f.baseBytes)
+		s.Repull = &r
+	}
+}
+
+// sum adds totals; the map of the result is new.
+func sum(a, b journal.RequestData) journal.RequestData {
+	hosts := maps.Clone(a.Hosts)
+	if hosts == nil {
+		hosts = make(map[string]int64, len(b.Hosts))
+	}
+	for h, n := range b.Hosts {
+		hosts[h] += n
+	}
+	return journal.RequestData{Hosts: hosts, Retries: a.Retries + b.Retries, Pulled: a.Pulled + b.Pulled, Pushed: a.Pushed + b.Pushed, Mounted: a.Mounted + b.Mounted}
+}
+
+func set[T ~string](to *T, v T) {
+	if v != "" {
+		*to = v
+	}
+}
+
+func add[T int64 | float64](p *T, n T) *T {
+	if p != nil {
+		n += *p
+	}
+	return &n
+}
+
+func grow(p **int64, n int64) {
+	if *p == nil || **p < n {
+		*p = &n
+	}
+}
