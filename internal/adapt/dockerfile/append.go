@@ -21,7 +21,6 @@ const (
 	blockFrom    = "copy-from-base"
 	blockOrder   = "base-not-first"
 	blockOther   = "step-on-base"
-	blockNotBase = "not-on-base"
 	blockScratch = "base-empty"
 	blockHistory = "history-mismatch"
 )
@@ -94,7 +93,7 @@ func (c *conversion) blockers(v *graph.Variant) []graph.Blocker {
 		o := ops[string(s.Digest)].op
 		if s.Kind == graph.KindMerge {
 			if inputs := merged(o); !bound[inputs[0].Digest] {
-				out = append(out, blocker(s, blockOrder, "the base is laid over something else"))
+				out = append(out, blocker(s, blockOrder, "the base is not the lowest layer: %s", strings.TrimPrefix(s.Key.Text, "LINK ")))
 			}
 			continue
 		}
@@ -103,29 +102,13 @@ func (c *conversion) blockers(v *graph.Variant) []graph.Blocker {
 	last := v.Graph.Steps[len(v.Graph.Steps)-1]
 	switch {
 	case len(out) > 0:
-	case !c.onBase(bound):
-		code, detail := blockNotBase, "the target stage is not built on the base, it only copies from other stages"
-		if !anyBound(bound) {
-			code, detail = blockScratch, "the base has no layers"
-		}
-		out = append(out, blocker(last, code, "%s", detail))
+	case !bound[c.prog.result().Digest]:
+		out = append(out, blocker(last, blockScratch, "the base has no layers to lay others over"))
 	case layerCount(v.History) != len(c.overBase()):
 		out = append(out, blocker(last, blockHistory, "the recipe's history does not name each of its layers"))
 	}
 	return out
 }
-
-func anyBound(bound map[string]bool) bool {
-	for _, b := range bound {
-		if b {
-			return true
-		}
-	}
-	return false
-}
-
-// onBase tells whether the result is the base or a merge whose lowest input is.
-func (c *conversion) onBase(bound map[string]bool) bool { return bound[c.prog.result().Digest] }
 
 func layerCount(history []graph.History) int {
 	n := 0
@@ -160,13 +143,13 @@ func (c *conversion) blocker(s graph.Step, o *pb.Op, bound map[string]bool) grap
 	case !writesBase(o, bound):
 		return blocker(s, blockFrom, "%s copies from a stage that is built on the base", text)
 	case word == "WORKDIR":
-		return blocker(s, blockWorkdir, "%s makes a folder in each base; name a folder that a linked copy makes with ENV or a full path, or leave WORKDIR out", text)
+		return blocker(s, blockWorkdir, "%s makes a layer on each base; leave it out and use full paths", text)
 	case linkFlag.MatchString(text) && chmodFlag.MatchString(text):
 		return blocker(s, blockChmod, "--chmod undoes --link: %s; set the mode where the files are made", text)
 	case word == "COPY":
-		return blocker(s, blockCopy, "%s writes into each base; add --link to make its layer once", text)
+		return blocker(s, blockCopy, "%s writes into each base; add --link, and its layer is made once", text)
 	case word == "ADD":
-		return blocker(s, blockAdd, "%s writes into each base; add --link to make its layer once", text)
+		return blocker(s, blockAdd, "%s writes into each base; add --link, and its layer is made once", text)
 	}
 	return blocker(s, blockOther, "%s depends on each base", text)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/containerd/platforms"
@@ -12,7 +13,6 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
-	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/dockerui"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/pkg/errors"
@@ -145,6 +145,9 @@ func (r *Recipe) shared(ctx context.Context, config []byte, args map[string]stri
 func (r *Recipe) convert(ctx context.Context, base baseAnswer, args map[string]string, empty bool) (*conversion, error) {
 	g := &gateway{recipe: r, opts: r.options(base.arg, args), base: base}
 	res, err := g.run(ctx)
+	if err != nil && strings.HasPrefix(err.Error(), lintError) {
+		return nil, r.locate(g.warnings).Err()
+	}
 	if err != nil {
 		return nil, r.problem(err, base)
 	}
@@ -178,7 +181,7 @@ func (g *gateway) run(ctx context.Context) (*dockerfile2llb.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	opt := dockerfile2llb.ConvertOpt{Config: bc.Config, Client: bc, SourceMap: src.SourceMap, MetaResolver: g, Warn: func(string, string, string, string, []parser.Range) {}}
+	opt := dockerfile2llb.ConvertOpt{Config: bc.Config, Client: bc, SourceMap: src.SourceMap, MetaResolver: g, Warn: g.warn}
 	if len(bc.TargetPlatforms) != 1 {
 		return nil, errors.Errorf("%d platforms: a fleet has one", len(bc.TargetPlatforms))
 	}
@@ -243,12 +246,13 @@ func (c *conversion) variant(labels map[string]string) (*graph.Variant, error) {
 
 // outline is the variant without its config.
 func (c *conversion) outline() (*graph.Variant, error) {
-	v := &graph.Variant{Notes: c.recipe.notes, History: history(c.image)}
+	v := &graph.Variant{History: history(c.image)}
 	var err error
 	if v.Definition, err = c.prog.marshal(); err != nil {
 		return nil, err
 	}
 	v.Graph = c.recipe.graph(c.prog)
+	v.Notes = slices.Concat(c.recipe.notes, c.recipe.unpinned(c.prog, v.Graph))
 	v.Shared, v.Build, err = c.layers(v)
 	return v, err
 }

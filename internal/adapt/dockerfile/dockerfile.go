@@ -51,7 +51,7 @@ type Options struct {
 type Recipe struct {
 	opt   Options
 	text  []byte
-	notes []diag.Problem
+	notes diag.List
 	// verbatim is set when the base's reference may be taken apart by the
 	// recipe, so that no placeholder can stand for it.
 	verbatim bool
@@ -93,8 +93,12 @@ func Open(opt Options) (*Recipe, error) {
 	// The front end reads the Dockerfile again for each conversion: it must
 	// meet the same text.
 	r.files.put(file, text)
-	problems := r.inspect()
-	return r, r.locate(problems).Err()
+	problems := r.locate(r.inspect())
+	r.notes = r.locate(r.notes)
+	if err := problems.Err(); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // cause is err without the path, which the position carries.

@@ -18,6 +18,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/gateway/client"
 	gwpb "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/moby/buildkit/solver/pb"
@@ -38,6 +39,17 @@ type gateway struct {
 	base   baseAnswer
 	// asked is set when a reachable stage is built from the base.
 	asked atomic.Bool
+	// warnings are the linter's, in order; they count only when the recipe asks
+	// that they be errors.
+	warnings diag.List
+}
+
+// lintError begins the error of a recipe with "check=error=true".
+const lintError = "lint violation found"
+
+// warn takes a remark of the linter. The front end calls it from one goroutine.
+func (g *gateway) warn(rule, _, url, text string, where []parser.Range) {
+	g.warnings.Add(diag.RecipeConvert, g.recipe.at(firstLine(where)), "see "+url, "%s: %s", rule, text)
 }
 
 // baseAnswer is what is said of the base image.

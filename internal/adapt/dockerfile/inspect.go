@@ -18,8 +18,12 @@ import (
 // maxProblems bounds how often a broken file is parsed again.
 const maxProblems = 20
 
-// noteSyntax is the code of the note about a front end that was not used.
-const noteSyntax diag.Code = "syntax-builtin"
+// The codes of notes: a front end that was not used, and a source whose content
+// nothing pins.
+const (
+	noteSyntax   diag.Code = "syntax-builtin"
+	noteUnpinned diag.Code = "source-unpinned"
+)
 
 // inspect finds every problem that shows without a base, and what the recipe
 // does with the base's reference.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -28,6 +29,9 @@ func (r *Recipe) problem(err error, base baseAnswer) error {
 		return &diag.Error{Kind: known.Kind, Op: fmt.Sprintf("convert %s", diag.Pos{File: r.opt.Recipe.Dockerfile, Line: line}), Help: known.Help, Err: known}
 	}
 	text := strings.ReplaceAll(message(err), base.arg, r.baseName())
+	if line == 0 && errors.Is(err, filepath.ErrBadPattern) {
+		return r.located(diag.IgnoreSyntax, 0, "", "an ignore file of the recipe: %s", text)
+	}
 	return r.located(diag.RecipeConvert, line, "", "%s", text)
 }
 

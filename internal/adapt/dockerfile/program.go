@@ -160,9 +160,15 @@ func (p *program) rename(old, now string) {
 	}
 }
 
-// settle gives progress groups names that depend on their members instead of
-// chance.
+// settle removes what depends on chance: progress groups get names that depend
+// on their members, and the Dockerfile's own origin, which carries a random id,
+// is dropped.
 func (p *program) settle() {
+	infos := make([]*pb.SourceInfo, len(p.source.Infos))
+	for i, in := range p.source.Infos {
+		infos[i] = &pb.SourceInfo{Filename: in.Filename, Data: in.Data, Language: in.Language}
+	}
+	p.source = &pb.Source{Infos: infos, Locations: p.source.Locations}
 	names := map[string]string{}
 	for _, o := range p.ops {
 		m := p.meta[o.digest]

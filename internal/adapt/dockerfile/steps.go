@@ -156,6 +156,31 @@ func (d *describer) key(s graph.Step) graph.Key {
 	return k
 }
 
+var commit = regexp.MustCompile(`#([0-9a-f]{40}|[0-9a-f]{64})(:|$)`)
+
+// unpinned notes sources whose content may change while the recipe does not:
+// plans cannot see such a change.
+func (r *Recipe) unpinned(p *program, g graph.Graph) diag.List {
+	var list diag.List
+	ops := p.byDigest()
+	for _, s := range g.Steps {
+		src := ops[string(s.Digest)].op.GetSource()
+		fixed := src.GetAttrs()[pb.AttrHTTPChecksum] != "" || src.GetAttrs()[pb.AttrGitChecksum] != ""
+		if fixed || s.Kind != graph.KindHTTP && (s.Kind != graph.KindGit || commit.MatchString(s.Source)) {
+			continue
+		}
+		pos := diag.Pos{File: r.opt.Recipe.Dockerfile}
+		for _, user := range g.Steps {
+			if slices.Contains(user.Inputs, s.Digest) && user.Pos.Line > 0 {
+				pos = user.Pos
+				break
+			}
+		}
+		list.Add(noteUnpinned, pos, "name a commit, or give ADD a --checksum", "nothing pins the content of %s, so a change of it is not noticed", s.Source)
+	}
+	return r.locate(list)
+}
+
 func everything(context string) graph.Use {
 	return graph.Use{Context: context, Paths: []string{"."}}
 }
