@@ -129,7 +129,7 @@ func found(in *Input, f *Facts, u *plan.Unit) bool {
 		}
 	}
 	if len(u.Have) == len(u.Tags) {
-		u.Action, u.From = plan.Skip, ""
+		u.Action = plan.Skip
 		code, detail := "same-key", "the tag holds this content"
 		if rule == SkipTag {
 			code, detail = "tag-exists", "the tag exists, and its content was not asked for"

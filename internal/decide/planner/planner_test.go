@@ -72,7 +72,7 @@ func TestActions(t *testing.T) {
 		{name: "history without a layer", change: func(_ *planner.Input, f *planner.Facts) { f.Base.History = f.Base.History[:1] }, want: plan.Build, code: "base-history"},
 		{name: "skip", change: func(in *planner.Input, f *planner.Facts) {
 			f.Tags[0] = fact.Tag{Exists: true, Digest: "sha256:m", Key: keyOf(*in)}
-		}, want: plan.Skip, code: "same-key"},
+		}, want: plan.Skip, code: "same-key", from: "reg.example/agents@sha256:m"},
 		{name: "other content", change: func(_ *planner.Input, f *planner.Facts) {
 			f.Tags[0] = fact.Tag{Exists: true, Digest: "sha256:m", Key: "v1:other"}
 		}, want: plan.Append, code: "content-changed"},

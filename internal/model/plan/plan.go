@@ -52,7 +52,8 @@ type Unit struct {
 	// set when the image is appended.
 	Variant graph.Digest `json:"variant,omitempty"`
 	Layers  graph.Digest `json:"layers,omitempty"`
-	// From is the repository@digest that a retag republishes.
+	// From is the repository@digest that holds this content already, for a
+	// retag or a skip by content.
 	From string `json:"from,omitempty"`
 	// Have are the tags that hold this content already; only the others are published.
 	Have []string `json:"have,omitempty"`

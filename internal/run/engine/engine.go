@@ -11,15 +11,18 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
 	"time"
 
+	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
+	"github.com/lapstrake/lapstrake/internal/adapt/creds"
 	"github.com/lapstrake/lapstrake/internal/adapt/dockerfile"
 	"github.com/lapstrake/lapstrake/internal/adapt/filetree"
 	"github.com/lapstrake/lapstrake/internal/adapt/registry"
-	"github.com/lapstrake/lapstrake/internal/adapt/runlog"
+	"github.com/lapstrake/lapstrake/internal/decide/evidence"
 	"github.com/lapstrake/lapstrake/internal/decide/planner"
 	"github.com/lapstrake/lapstrake/internal/decide/publish"
 	"github.com/lapstrake/lapstrake/internal/decide/release"
@@ -79,13 +82,15 @@ type Engine struct {
 	// Trees are the local contexts by name, "context" for the main one.
 	Trees map[string]*filetree.Tree
 	Store *registry.Store
+	// Keychain serves the daemon's session too.
+	Keychain *creds.Keychain
 	// Index is what earlier runs published; may be nil.
 	Index *Index
 	// Connect starts or reaches the daemon. It is called at most once, and only
 	// when an image needs a solve.
 	Connect func(ctx context.Context) (*Worker, error)
 	// Run records what happens; nil while only planning.
-	Run  *runlog.Run
+	Run  *Record
 	Opts Options
 
 	connectOnce sync.Once
@@ -120,7 +125,6 @@ type task struct {
 // as it is known, also with an error. The error's kind decides the exit code;
 // images that failed make it diag.Step or what failed them.
 func (e *Engine) Build(ctx context.Context, planned func(*plan.Plan) error) (*plan.Plan, error) {
-	e.worker = newFuture[*Worker]()
 	e.phase(journal.PhaseStarted, "resolve")
 	in, err := e.Gather(ctx, func(in *planner.Input, f *planner.Facts) { e.foresee(ctx, in, f) })
 	e.phase(journal.PhaseEnded, "resolve")
@@ -204,11 +208,14 @@ func baseBytes(p *plan.Plan, in *planner.Input) int64 {
 func (e *Engine) carryOut(ctx context.Context, tasks []task) error {
 	var solves, sends []task
 	for _, t := range tasks {
+		if e.published(t) {
+			continue
+		}
 		switch t.unit.Action {
 		case plan.Skip:
 			e.skip(t)
 		case plan.Block:
-			e.fail(t.unit.Image, t.facts.Problem, "", false)
+			e.fail(t, t.facts.Problem, false)
 		case plan.Build:
 			solves = append(solves, t)
 		default:
@@ -228,17 +235,25 @@ func (e *Engine) carryOut(ctx context.Context, tasks []task) error {
 	return e.verdict(ctx)
 }
 
-// skip records an image that exists, unless an earlier start of this run is
-// what published it.
-func (e *Engine) skip(t task) {
-	if s, ok := e.Run.State(t.unit.Image); ok && s.State == summary.Published && s.Key == t.unit.Key {
-		return
+// published tells whether an earlier start of this run made the image. It is
+// asked only when the registry is not: then the journal alone knows.
+func (e *Engine) published(t task) bool {
+	if e.Opts.Planner.Skip != planner.SkipNever || e.Run == nil || !e.Run.Resumed {
+		return false
 	}
-	e.note(journal.UnitSkipped, t.unit.Image, journal.UnitData{Action: string(t.unit.Action), Key: t.unit.Key, Tags: t.unit.Tags, Temperature: "skipped"})
+	s, ok := e.Run.State(t.unit.Image)
+	return ok && s.State == summary.Published && s.Key == t.unit.Key
 }
 
-// fail records that an image failed and why.
-func (e *Engine) fail(image string, err error, step string, shared bool) {
+// skip records an image that exists.
+func (e *Engine) skip(t task) {
+	_, digest := publish.Split(t.unit.From)
+	e.note(journal.UnitSkipped, t.unit.Image, journal.UnitData{Action: string(t.unit.Action), Key: t.unit.Key, Digest: graph.Digest(digest), Tags: t.unit.Tags, Temperature: evidence.Skipped})
+}
+
+// fail records that an image failed and why; shared says that what failed
+// serves other images too.
+func (e *Engine) fail(t task, err error, shared bool) {
 	kind := diag.KindOf(err)
 	if kind == diag.Interrupted {
 		return // not failed: it goes on later
@@ -250,7 +265,12 @@ func (e *Engine) fail(image string, err error, step string, shared bool) {
 		e.failed, e.worst = true, kind
 	}
 	e.mu.Unlock()
-	e.note(journal.UnitFailed, image, journal.FailData{Kind: kind.String(), Cause: err.Error(), Help: diag.HelpOf(err), Step: step, Shared: shared})
+	data := journal.FailData{Kind: kind.String(), Cause: err.Error(), Help: diag.HelpOf(err), Shared: shared}
+	var step *buildkit.StepError
+	if errors.As(err, &step) {
+		data.Step, data.Log = step.Name, step.Log
+	}
+	e.note(journal.UnitFailed, t.unit.Image, data)
 }
 
 // verdict is the error that the run as a whole ends with.
@@ -330,11 +350,15 @@ func (e *Engine) durable(kind journal.Kind, unit string, data any) error {
 }
 
 func event(kind journal.Kind, unit string, data any) journal.Event {
+	return journal.Event{Kind: kind, Unit: unit, Data: encode(data)}
+}
+
+func encode(data any) json.RawMessage {
 	raw, err := json.Marshal(data)
 	if err != nil {
 		panic(fmt.Sprintf("engine: journal data is plain: %v", err))
 	}
-	return journal.Event{V: journal.Version, Kind: kind, Unit: unit, Data: raw}
+	return raw
 }
 
 func (e *Engine) jobs() int {

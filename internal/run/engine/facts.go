@@ -29,9 +29,6 @@ const lookups = 64
 // A problem of one image is kept with it; an error is one of the whole fleet:
 // a Dockerfile that no base can be converted for, or a cancelled context.
 func (e *Engine) Gather(ctx context.Context, known func(*planner.Input, *planner.Facts)) (*planner.Input, error) {
-	if e.worker == nil {
-		e.worker = newFuture[*Worker]()
-	}
 	before := e.Store.Totals().Hosts
 	in := &planner.Input{
 		Fleet: e.Fleet, Options: e.Opts.Planner, Images: make([]planner.Facts, len(e.Fleet.Images)),

@@ -46,10 +46,13 @@ func ReadIndex(state string, limit int) (*Index, error) {
 
 func (x *Index) fold(ev journal.Event) {
 	switch ev.Kind {
-	case journal.UnitPublished:
+	case journal.UnitPublished, journal.UnitSkipped:
 		var d journal.UnitData
 		if ev.Decode(&d) == nil {
 			for _, repo := range publish.Repos(d.Tags) {
+				if d.Digest == "" {
+					continue
+				}
 				x.images[imageAt{d.Key, repo}] = d.Digest
 			}
 		}

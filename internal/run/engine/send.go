@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"sync"
 
 	"github.com/lapstrake/lapstrake/internal/decide/publish"
@@ -27,7 +26,7 @@ func (e *Engine) send(ctx context.Context, tasks []task) {
 		defer close(ready)
 		each(ctx, len(tasks), e.publishers(), func(i int) {
 			if err := e.bringBase(ctx, tasks[i]); err != nil {
-				e.fail(tasks[i].unit.Image, err, "", false)
+				e.fail(tasks[i], err, false)
 				return
 			}
 			ready <- tasks[i]
@@ -69,14 +68,14 @@ func (e *Engine) sendOne(ctx context.Context, t task) {
 		digest, shared, err = e.appendOne(ctx, t)
 	}
 	if err != nil {
-		e.fail(t.unit.Image, err, stepName(err), shared)
+		e.fail(t, err, shared)
 		return
 	}
-	e.published(t, digest, "")
+	e.done(t, digest, "")
 }
 
-// published records an image whose every tag is there.
-func (e *Engine) published(t task, digest graph.Digest, temperature string) {
+// done records an image whose every tag is there.
+func (e *Engine) done(t task, digest graph.Digest, temperature string) {
 	e.durable(journal.UnitPublished, t.unit.Image, journal.UnitData{Action: string(t.unit.Action), Key: t.unit.Key, Digest: digest, Tags: t.unit.Tags, Temperature: temperature})
 }
 
@@ -185,7 +184,7 @@ func (e *Engine) makeLayers(ctx context.Context, id graph.Digest, v *graph.Varia
 	if err != nil {
 		return layerSet{}, err
 	}
-	built, err := w.Solver.Solve(ctx, e.job(v.Shared.Definition, repo), e.steps.recorder(e, "", v, nil))
+	built, err := w.Solver.Solve(ctx, e.job(v.Shared.Definition, repo), e.recorder("", planned(v, nil)))
 	if err != nil {
 		return layerSet{}, err
 	}
@@ -219,13 +218,4 @@ func (e *Engine) readLayers(ctx context.Context, repo string, d graph.Digest) (l
 		return layerSet{}, diag.Wrap(diag.Infra, repo, err)
 	}
 	return layerSet{layers, repo}, nil
-}
-
-// stepName is the step that an error is about, if it is about one.
-func stepName(err error) string {
-	var named interface{ StepName() string }
-	if errors.As(err, &named) {
-		return named.StepName()
-	}
-	return ""
 }

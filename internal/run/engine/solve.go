@@ -3,9 +3,11 @@ package engine
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"sync"
 	"time"
 
+	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
 	"github.com/lapstrake/lapstrake/internal/decide/evidence"
 	"github.com/lapstrake/lapstrake/internal/decide/publish"
 	"github.com/lapstrake/lapstrake/internal/decide/release"
@@ -29,6 +31,21 @@ func (e *Engine) job(definition []byte, repo string) plan.Job {
 	}
 }
 
+// imageJob is the solve of one whole image, pushed to repo by digest. The map
+// leads from the digests of its steps to those of the variant's.
+func (e *Engine) imageJob(t task, repo string) (plan.Job, map[graph.Digest]graph.Digest, error) {
+	definition, steps, err := e.Recipe.Definition(t.facts.Variant, t.facts.Base, t.facts.Image)
+	if err != nil {
+		return plan.Job{}, nil, err
+	}
+	job := e.job(definition, repo)
+	if job.Config, err = publish.SolveConfig(t.facts.Base, t.facts.Variant, e.Fleet.Output, t.unit.Key); err != nil {
+		return job, nil, diag.Wrap(diag.Internal, "config of "+t.unit.Image, err)
+	}
+	job.BaseConfig, err = publish.BaseConfig(t.facts.Base)
+	return job, steps, diag.Wrap(diag.Internal, "config of "+t.unit.Base, err)
+}
+
 // solve makes the images that need a solve of their own, a fixed number at
 // once, and releases what each leaves on the daemon when it is published.
 func (e *Engine) solve(ctx context.Context, tasks []task) {
@@ -38,7 +55,7 @@ func (e *Engine) solve(ctx context.Context, tasks []task) {
 	w, err := e.connect(ctx).Get(ctx)
 	if err != nil {
 		for _, t := range tasks {
-			e.fail(t.unit.Image, err, "", true)
+			e.fail(t, err, true)
 		}
 		return
 	}
@@ -47,11 +64,7 @@ func (e *Engine) solve(ctx context.Context, tasks []task) {
 		t := tasks[i]
 		e.note(journal.UnitStarted, t.unit.Image, journal.UnitData{Action: string(t.unit.Action), Key: t.unit.Key})
 		if err := e.solveOne(ctx, w, t); err != nil {
-			shared := false
-			if name := stepName(err); name != "" {
-				shared = !e.steps.bound(t.facts.Variant, err)
-			}
-			e.fail(t.unit.Image, err, stepName(err), shared)
+			e.fail(t, err, failedShared(t.facts.Variant, err))
 		}
 		r.finished(t.facts.Base)
 	})
@@ -68,20 +81,19 @@ func (e *Engine) solveOne(ctx context.Context, w *Worker, t task) error {
 			return err
 		}
 	}
-	definition, steps, err := e.Recipe.Definition(t.facts.Variant, t.facts.Base, t.facts.Image)
+	job, steps, err := e.imageJob(t, repos[0])
 	if err != nil {
 		return err
 	}
-	job := e.job(definition, repos[0])
-	if job.Config, err = publish.SolveConfig(t.facts.Base, t.facts.Variant, e.Fleet.Output, t.unit.Key); err != nil {
-		return diag.Wrap(diag.Internal, "config of "+t.unit.Image, err)
-	}
-	if job.BaseConfig, err = publish.BaseConfig(t.facts.Base); err != nil {
-		return diag.Wrap(diag.Internal, "config of "+t.unit.Base, err)
-	}
 	job.Annotations = publish.Annotations(e.Fleet.Output, t.unit.Key)
-	var seen evidence.Tally
-	record := e.steps.recorder(e, t.unit.Image, t.facts.Variant, steps)
+	find := planned(t.facts.Variant, steps)
+	seen := evidence.Tally{Ran: e.steps.executed, Kind: func(d graph.Digest) graph.Kind {
+		if step := find(d); step != nil {
+			return step.Kind
+		}
+		return ""
+	}}
+	record := e.recorder(t.unit.Image, find)
 	built, err := w.Solver.Solve(ctx, job, func(r journal.StepRecord) { seen.Add(r); record(r) })
 	if err != nil {
 		return err
@@ -99,7 +111,7 @@ func (e *Engine) solveOne(ctx context.Context, w *Worker, t task) error {
 	if err := e.tag(ctx, t, publish.Object{MediaType: mediaType, Digest: built.Digest, Data: data}); err != nil {
 		return err
 	}
-	e.published(t, built.Digest, seen.Temperature())
+	e.done(t, built.Digest, seen.Temperature())
 	return nil
 }
 
@@ -117,6 +129,7 @@ func (e *Engine) spread(ctx context.Context, from, to string, manifest []byte) e
 type stepLog struct {
 	mu   sync.Mutex
 	seen map[execution]bool
+	ran  map[graph.Digest]bool
 }
 
 type execution struct {
@@ -124,13 +137,17 @@ type execution struct {
 	started int64
 }
 
-func (l *stepLog) first(digest graph.Digest, started time.Time) bool {
+// first tells whether r is the first report of its execution that is complete.
+func (l *stepLog) first(r journal.StepRecord) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.seen == nil {
-		l.seen = map[execution]bool{}
+		l.seen, l.ran = map[execution]bool{}, map[graph.Digest]bool{}
 	}
-	x := execution{digest, started.UnixNano()}
+	if !r.Cached {
+		l.ran[r.Digest] = true
+	}
+	x := execution{r.Digest, r.Started.UnixNano()}
 	if l.seen[x] {
 		return false
 	}
@@ -138,24 +155,45 @@ func (l *stepLog) first(digest graph.Digest, started time.Time) bool {
 	return true
 }
 
-// bound tells whether the step that err is about descends from the base.
-func (l *stepLog) bound(v *graph.Variant, err error) bool {
-	name := stepName(err)
-	for _, s := range v.Graph.Steps {
-		if s.Name == name {
-			return s.BaseBound
-		}
-	}
-	return true
+// executed tells whether this run executed a step earlier.
+func (l *stepLog) executed(d graph.Digest) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ran[d]
 }
 
-// recorder writes the steps of one solve to the journal when they are complete.
-// steps maps the digests of a solve of one image to those of the variant.
-func (l *stepLog) recorder(e *Engine, image string, v *graph.Variant, steps map[graph.Digest]graph.Digest) func(journal.StepRecord) {
+// failedShared tells whether err is that of a step that does not descend from
+// the base. Such a step has the same digest in the variant and in every solve.
+func failedShared(v *graph.Variant, err error) bool {
+	var step *buildkit.StepError
+	if !errors.As(err, &step) {
+		return false
+	}
+	for _, s := range v.Graph.Steps {
+		if s.Digest == step.Step {
+			return !s.BaseBound
+		}
+	}
+	return false
+}
+
+// planned finds the variant's step for a digest that the daemon reports; nil
+// for a vertex that was not planned. steps is what Recipe.Definition gave.
+func planned(v *graph.Variant, steps map[graph.Digest]graph.Digest) func(graph.Digest) *graph.Step {
 	known := make(map[graph.Digest]*graph.Step, len(v.Graph.Steps))
 	for i := range v.Graph.Steps {
 		known[v.Graph.Steps[i].Digest] = &v.Graph.Steps[i]
 	}
+	return func(d graph.Digest) *graph.Step {
+		if as, ok := steps[d]; ok {
+			d = as
+		}
+		return known[d]
+	}
+}
+
+// recorder writes the steps of one solve to the journal when they are complete.
+func (e *Engine) recorder(image string, find func(graph.Digest) *graph.Step) func(journal.StepRecord) {
 	return func(r journal.StepRecord) {
 		if e.Run == nil {
 			return
@@ -163,25 +201,19 @@ func (l *stepLog) recorder(e *Engine, image string, v *graph.Variant, steps map[
 		if len(r.Log) > 0 {
 			e.Run.WriteLog(image, r.Name, r.Log)
 		}
-		if r.Completed.IsZero() && r.Error == "" || !l.first(r.Digest, r.Started) {
+		if r.Completed.IsZero() && r.Error == "" || !e.steps.first(r) {
 			return
 		}
-		data := journal.StepData{Name: r.Name, Cached: r.Cached, Error: r.Error, Pulled: r.Pulled, Shared: true}
+		data := journal.StepData{Name: r.Name, Cached: r.Cached, Error: r.Error, Pulled: r.Pulled, Shared: image == ""}
 		if !r.Started.IsZero() && !r.Completed.IsZero() {
 			data.Took = r.Completed.Sub(r.Started)
 		}
-		digest := r.Digest
-		if d, ok := steps[digest]; ok {
-			digest = d
+		ev := event(journal.StepDone, image, nil)
+		ev.Step = r.Digest
+		if step := find(r.Digest); step != nil {
+			ev.Step, data.Kind, data.Shared = step.Digest, step.Kind, !step.BaseBound
 		}
-		step, ok := known[digest]
-		if ok {
-			data.Shared = !step.BaseBound
-		} else {
-			data.Shared = image == ""
-		}
-		ev := event(journal.StepDone, image, data)
-		ev.Step = digest
+		ev.Data = encode(data)
 		e.Run.Append(ev)
 	}
 }

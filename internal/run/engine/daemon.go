@@ -1,0 +1,181 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
+	"github.com/lapstrake/lapstrake/internal/adapt/creds"
+	"github.com/lapstrake/lapstrake/internal/decide/publish"
+	"github.com/lapstrake/lapstrake/internal/decide/release"
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/journal"
+	"github.com/lapstrake/lapstrake/internal/run/worker"
+)
+
+// DaemonOptions say which daemon to use.
+type DaemonOptions struct {
+	// Address of a daemon, unix:// or tcp://; empty means the embedded one.
+	Address string
+	// Buildkitd and Runc are the embedded daemon's binaries; empty means those
+	// beside the program, then those in PATH.
+	Buildkitd, Runc string
+	// CACert, Cert and Key are PEM files for a tcp:// daemon with TLS.
+	CACert, Cert, Key string
+}
+
+// Daemon is the daemon of one run: started or reached when first needed, and
+// let go by Close.
+type Daemon struct {
+	eng   *Engine
+	state string
+	opts  DaemonOptions
+
+	mu       sync.Mutex
+	embedded *worker.Daemon
+	client   *buildkit.Client
+	session  *buildkit.Session
+}
+
+// stopWithin bounds the clean end of the embedded daemon.
+const stopWithin = 20 * time.Second
+
+// NewDaemon prepares for Connect; it starts nothing.
+func NewDaemon(e *Engine, state string, o DaemonOptions) *Daemon {
+	return &Daemon{eng: e, state: state, opts: o}
+}
+
+// Connect starts or reaches the daemon and opens the one session that every
+// solve of the run shares. A remote daemon cannot push to a registry on this
+// machine's loopback address: that is an error before anything runs.
+func (d *Daemon) Connect(ctx context.Context) (*Worker, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	addr := d.opts.Address
+	if addr == "" {
+		var err error
+		d.embedded, err = worker.Start(ctx, worker.Options{State: filepath.Join(d.state, "worker"), Buildkitd: d.opts.Buildkitd, Runc: d.opts.Runc, Registries: d.eng.Fleet.Registries})
+		if err != nil {
+			return nil, err
+		}
+		addr = d.embedded.Addr()
+	} else if err := d.reachesRegistries(addr); err != nil {
+		return nil, err
+	}
+	var err error
+	if d.client, err = buildkit.Dial(ctx, addr, buildkit.Options{CA: d.opts.CACert, Cert: d.opts.Cert, Key: d.opts.Key}); err != nil {
+		return nil, err
+	}
+	info, err := d.client.Info(ctx)
+	if err != nil {
+		return nil, err
+	}
+	locals := map[string]buildkit.Local{}
+	for name, dir := range d.eng.Recipe.Locals() {
+		locals[name] = buildkit.Local{Dir: dir}
+	}
+	d.session, err = d.client.Session(ctx, buildkit.SessionOptions{Locals: locals, Secrets: d.eng.Fleet.Secrets, SSH: d.eng.Fleet.SSH, Credentials: d.credentials()})
+	if err != nil {
+		return nil, err
+	}
+	w := &Worker{Solver: d.session, Versions: map[string]string{"buildkit": info.Version}}
+	if d.embedded != nil {
+		w.Disk = disk{d.client, d.embedded}
+	}
+	return w, nil
+}
+
+// reachesRegistries refuses a remote daemon for registries on our own loopback.
+func (d *Daemon) reachesRegistries(addr string) error {
+	u, err := url.Parse(addr)
+	if err != nil {
+		return diag.Errorf(diag.Usage, "for example unix:///run/buildkit/buildkitd.sock or tcp://host:1234", "--worker: %w", err)
+	}
+	if u.Scheme == "unix" || isLoopback(u.Hostname()) {
+		return nil
+	}
+	for _, im := range d.eng.Fleet.Images {
+		for _, ref := range append([]string{im.Base}, im.Tags...) {
+			if host := publish.Host(ref); isLoopback(hostname(host)) {
+				return diag.Errorf(diag.Usage, "use a registry that the daemon can reach by the same name", "worker %s cannot reach %s, which is this machine's own loopback", addr, host)
+			}
+		}
+	}
+	return nil
+}
+
+// credentials serves the daemon from the same keychain as our own client. The
+// daemon asks by host only: where the fleet publishes to, the login is that for
+// pushing, elsewhere that for pulling.
+func (d *Daemon) credentials() func(ctx context.Context, host string) (string, string, error) {
+	push := map[string]bool{}
+	for _, im := range d.eng.Fleet.Images {
+		for _, t := range im.Tags {
+			push[publish.Host(t)] = true
+		}
+	}
+	return func(ctx context.Context, host string) (string, string, error) {
+		purpose := creds.Pull
+		if push[host] {
+			purpose = creds.Push
+		}
+		c, err := d.eng.Keychain.Lookup(ctx, host, "", purpose)
+		if err == nil && c.IdentityToken != "" {
+			return "", c.IdentityToken, nil
+		}
+		return c.Username, c.Password, err
+	}
+}
+
+// Close ends the session and, when it is ours, the daemon. It may be called
+// when Connect was not.
+func (d *Daemon) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var errs []error
+	if d.session != nil {
+		errs = append(errs, d.session.Close())
+	}
+	if d.client != nil {
+		errs = append(errs, d.client.Close())
+	}
+	if d.embedded != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
+		defer cancel()
+		errs = append(errs, d.embedded.Stop(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// disk is the embedded daemon's storage.
+type disk struct {
+	client *buildkit.Client
+	daemon *worker.Daemon
+}
+
+// Records implements [Disk].
+func (d disk) Records(ctx context.Context) ([]release.Record, error) {
+	records, err := d.client.Records(ctx)
+	out := make([]release.Record, len(records))
+	for i, r := range records {
+		out[i] = release.Record{ID: r.ID, Parents: r.Parents, Description: r.Description, Bytes: r.Bytes, InUse: r.InUse}
+	}
+	return out, err
+}
+
+// Release implements [Disk].
+func (d disk) Release(ctx context.Context, ids []string) (int, int64, error) {
+	gone, err := d.client.Release(ctx, ids)
+	var bytes int64
+	for _, r := range gone {
+		bytes += r.Bytes
+	}
+	return len(gone), bytes, err
+}
+
+// Space implements [Disk].
+func (d disk) Space() (journal.DiskData, error) { return space(d.daemon.Root()) }

@@ -1,0 +1,122 @@
+package engine
+
+import (
+	"context"
+	"strings"
+	"sync"
+
+	"github.com/lapstrake/lapstrake/internal/decide/publish"
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/fact"
+	"github.com/lapstrake/lapstrake/internal/model/plan"
+)
+
+// Mirrored is what became of one base.
+type Mirrored struct {
+	From string `json:"from"`
+	To   string `json:"to"`
+	// Copied is false when the copy was there already.
+	Copied bool  `json:"copied"`
+	Err    error `json:"-"`
+}
+
+// Mirror copies every distinct base of the fleet to the prefix to, a
+// registry[/path]: docker.io/a/b:c becomes PREFIX/a/b:c. Each unique blob is
+// copied once per repository and mounted where the registry has it in another.
+// What is there already is not sent again, so a mirror that was interrupted
+// goes on. Of an index only the fleet's platform is copied. The result is in
+// declared order.
+func (e *Engine) Mirror(ctx context.Context, to string) ([]Mirrored, error) {
+	var out []Mirrored
+	seen := map[string]bool{}
+	for _, im := range e.Fleet.Images {
+		if !seen[im.Base] {
+			seen[im.Base] = true
+			out = append(out, Mirrored{From: im.Base, To: mirrorRef(im.Base, to)})
+		}
+	}
+	m := mirror{e: e}
+	each(ctx, len(out), e.publishers(), func(i int) {
+		out[i].Copied, out[i].Err = m.one(ctx, out[i].From, out[i].To)
+	})
+	if ctx.Err() != nil {
+		return out, diag.Errorf(diag.Interrupted, "run the same command again to go on", "mirror: %w", context.Cause(ctx))
+	}
+	for _, r := range out {
+		if r.Err != nil {
+			return out, diag.Errorf(diag.KindOf(r.Err), diag.HelpOf(r.Err), "some bases were not copied")
+		}
+	}
+	return out, nil
+}
+
+// mirrorRef moves a reference under prefix. A digest is not a tag: it becomes
+// the first 12 digits of itself.
+func mirrorRef(ref, prefix string) string {
+	repo, tag := publish.Split(ref)
+	_, path, _ := strings.Cut(repo, "/")
+	if _, hex, ok := strings.Cut(tag, ":"); ok {
+		tag = "sha256-" + hex[:min(12, len(hex))]
+	}
+	return strings.TrimSuffix(prefix, "/") + "/" + path + ":" + tag
+}
+
+type mirror struct {
+	e *Engine
+	// held remembers one repository of the target registry that holds a blob, so
+	// that others mount it.
+	held sync.Map // graph.Digest -> string
+}
+
+func (m *mirror) one(ctx context.Context, from, to string) (copied bool, err error) {
+	base, err := m.e.Store.Resolve(ctx, from, m.e.Fleet.Platform)
+	if err != nil {
+		return false, err
+	}
+	repo, tag := publish.Split(to)
+	there, err := m.e.Store.Stat(ctx, to)
+	if err != nil {
+		return false, err
+	}
+	if there.Exists && there.Digest == base.Manifest {
+		for _, l := range base.Layers {
+			m.held.Store(l.Digest, repo)
+		}
+		return false, nil
+	}
+	source := sourceOf(base)
+	manifest, mediaType, err := m.e.Store.Manifest(ctx, source, base.Manifest)
+	if err != nil {
+		return false, err
+	}
+	blobs, err := publish.BlobsOf(manifest)
+	if err != nil {
+		return false, diag.Wrap(diag.Infra, from, err)
+	}
+	for _, b := range blobs {
+		if err := m.blob(ctx, repo, source, b); err != nil {
+			return false, err
+		}
+	}
+	_, err = m.e.Store.Apply(ctx, plan.Op{Kind: plan.OpManifest, Repo: repo, Tag: tag, Digest: base.Manifest, Size: int64(len(manifest)), MediaType: mediaType, Data: manifest})
+	return true, err
+}
+
+// blob brings one blob into repo: from a repository of the same registry that
+// holds it, else from the source. Two repositories never wait for each other's
+// copy longer than that copy takes.
+func (m *mirror) blob(ctx context.Context, repo, source string, b fact.Descriptor) error {
+	first := blobAt{publish.Host(repo), b.Digest}
+	err := m.e.blobs.Do(ctx, first, func() error {
+		err := m.e.bring(ctx, publish.Blobs(repo, source, []fact.Descriptor{b}))
+		if err == nil {
+			m.held.Store(b.Digest, repo)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	from, _ := m.held.Load(b.Digest)
+	return m.e.bring(ctx, publish.Blobs(repo, from.(string), []fact.Descriptor{b}))
+}

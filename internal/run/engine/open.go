@@ -1,0 +1,134 @@
+package engine
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/lapstrake/lapstrake/internal/adapt/creds"
+	"github.com/lapstrake/lapstrake/internal/adapt/dockerfile"
+	"github.com/lapstrake/lapstrake/internal/adapt/filetree"
+	"github.com/lapstrake/lapstrake/internal/adapt/prepare"
+	"github.com/lapstrake/lapstrake/internal/adapt/registry"
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
+	"github.com/lapstrake/lapstrake/internal/model/graph"
+)
+
+// Setup says what to open.
+type Setup struct {
+	Fleet *fleet.Fleet
+	// State is the state folder.
+	State   string
+	Options Options
+	// StrictMounts makes a refused mount an error.
+	StrictMounts bool
+	UserAgent    string
+}
+
+// recentRuns is how many earlier runs the index covers.
+const recentRuns = 8
+
+// Open reads everything that planning depends on and that is not in a
+// registry: it runs the fleet's prepare commands where their inputs changed,
+// opens the contexts and parses the recipe. It reaches neither daemon nor
+// registry.
+func Open(ctx context.Context, s Setup) (*Engine, error) {
+	if err := runPrepare(ctx, s); err != nil {
+		return nil, err
+	}
+	index, err := ReadIndex(s.State, recentRuns)
+	if err != nil {
+		return nil, err
+	}
+	keychain := creds.New(s.Fleet.Registries)
+	store, err := registry.New(registry.Options{
+		Registries: s.Fleet.Registries, Facts: filepath.Join(s.State, "facts"),
+		StrictMounts: s.StrictMounts, UserAgent: s.UserAgent, Credentials: credentials(keychain),
+	})
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{Fleet: s.Fleet, Store: store, Index: index, Keychain: keychain, Opts: s.Options, worker: newFuture[*Worker]()}
+	if err := e.openRecipe(); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// credentials lets the store look up what the keychain knows.
+func credentials(k *creds.Keychain) func(ctx context.Context, host, repo string, push bool) (string, string, string, string, error) {
+	return func(ctx context.Context, host, repo string, push bool) (string, string, string, string, error) {
+		purpose := creds.Pull
+		if push {
+			purpose = creds.Push
+		}
+		c, err := k.Lookup(ctx, host, repo, purpose)
+		return c.Username, c.Password, c.IdentityToken, c.RegistryToken, err
+	}
+}
+
+// runPrepare runs the prepare commands in declared order.
+func runPrepare(ctx context.Context, s Setup) error {
+	for _, p := range s.Fleet.Prepare {
+		dir := filepath.Join(s.State, "prepare")
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return diag.Wrap(diag.Infra, "state folder", err)
+		}
+		log, err := os.Create(filepath.Join(dir, p.Name+".log"))
+		if err != nil {
+			return diag.Wrap(diag.Infra, "log of "+p.Name, err)
+		}
+		_, err = prepare.Run(ctx, p, dir, log)
+		log.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openRecipe opens the local contexts and the Dockerfile. All problems of all
+// of them are returned at once.
+func (e *Engine) openRecipe() error {
+	recipe := e.Fleet.Recipe
+	e.Trees = map[string]*filetree.Tree{}
+	unique := map[string]string{}
+	var problems diag.List
+	open := func(name, root, dockerfile string) error {
+		tree, err := filetree.Open(root, dockerfile)
+		if err == nil {
+			e.Trees[name] = tree
+			var all graph.Digest
+			all, err = tree.All()
+			unique[name] = string(all)
+		}
+		if l, ok := err.(diag.List); ok {
+			problems = append(problems, l...)
+			return nil
+		}
+		return err
+	}
+	if err := open("context", recipe.Context, recipe.Dockerfile); err != nil {
+		return err
+	}
+	for name, at := range recipe.Contexts {
+		if !strings.Contains(at, "://") && filepath.IsAbs(at) {
+			if err := open(name, at, ""); err != nil {
+				return err
+			}
+		}
+	}
+	if err := problems.Err(); err != nil {
+		return err
+	}
+	var err error
+	e.Recipe, err = dockerfile.Open(dockerfile.Options{
+		Recipe: recipe, Platform: e.Fleet.Platform, Epoch: e.Fleet.Epoch, Unique: unique,
+		Images: func(ctx context.Context, ref string) (graph.Digest, []byte, error) {
+			return e.Store.Config(ctx, ref, e.Fleet.Platform)
+		},
+	})
+	return err
+}

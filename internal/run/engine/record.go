@@ -1,0 +1,149 @@
+package engine
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/lapstrake/lapstrake/internal/adapt/runlog"
+	"github.com/lapstrake/lapstrake/internal/decide/summary"
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
+	"github.com/lapstrake/lapstrake/internal/model/journal"
+)
+
+// Record is a run that is being written, with its summary so far. It is safe
+// for concurrent use.
+type Record struct {
+	*runlog.Run
+	// Resumed is true when the run was begun by an earlier process.
+	Resumed bool
+
+	mu  sync.Mutex
+	sum *summary.Summary
+}
+
+// RecordOptions say which run to write.
+type RecordOptions struct {
+	State string
+	Fleet *fleet.Fleet
+	// Choices are the flags that make it another run: selection, namespace, force.
+	Choices string
+	// New starts a new run although an unfinished one could go on.
+	New bool
+	// AfterAppend is handed to runlog.Options; tests use it.
+	AfterAppend func(seq int64)
+}
+
+// StartRecord goes on with the newest run of the same fleet and choices when it
+// was interrupted, and begins a new one otherwise. The values of the fleet's
+// secrets are known to the run's redactor from the start.
+func StartRecord(o RecordOptions) (*Record, error) {
+	r := &Record{sum: summary.New()}
+	opts := runlog.Options{AfterAppend: o.AfterAppend, OnEvent: r.fold}
+	id := identity(o)
+	found, ok, err := runlog.Latest(o.State, func(i runlog.Info) bool { return i.Fleet == id })
+	if err != nil {
+		return nil, err
+	}
+	if r.Resumed = ok && !o.New && (!found.Ended || found.Exit == diag.Interrupted.ExitCode()); r.Resumed {
+		for ev, err := range runlog.Read(found.Dir) {
+			if err != nil {
+				return nil, err
+			}
+			summary.Fold(r.sum, ev)
+		}
+		r.Run, err = opts.Open(o.State, found.ID)
+	} else {
+		r.Run, err = opts.Create(o.State, "")
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.Redactor().Add(secretValues(o.Fleet)...)
+	return r, r.Append(event(journal.RunStarted, "", journal.RunData{Run: r.ID(), Fleet: id, Command: os.Args, Resumed: r.Resumed}))
+}
+
+// identity tells runs of the same fleet and choices from others.
+func identity(o RecordOptions) string {
+	data, err := json.Marshal(o.Fleet)
+	if err != nil {
+		panic("engine: a fleet is plain data: " + err.Error())
+	}
+	sum := sha256.Sum256(append(data, o.Choices...))
+	return o.Fleet.Name + "@" + hex.EncodeToString(sum[:6])
+}
+
+// secretValues reads what the run must never write down. A secret that cannot
+// be read now fails when a step asks for it.
+func secretValues(f *fleet.Fleet) []string {
+	var out []string
+	for _, s := range f.Secrets {
+		if s.Env != "" {
+			out = append(out, os.Getenv(s.Env))
+		} else if data, err := os.ReadFile(s.File); err == nil {
+			out = append(out, strings.TrimSpace(string(data)))
+		}
+	}
+	for _, reg := range f.Registries {
+		for _, a := range []*fleet.Auth{reg.Pull, reg.Push} {
+			if a != nil && a.PasswordEnv != "" {
+				out = append(out, os.Getenv(a.PasswordEnv))
+			}
+		}
+	}
+	return out
+}
+
+func (r *Record) fold(e journal.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	summary.Fold(r.sum, e)
+}
+
+// State is what the journal says of an image; ok is false when nothing.
+func (r *Record) State(image string) (s summary.UnitState, ok bool) {
+	if r == nil {
+		return s, false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, ok = r.sum.Units[image]
+	return s, ok
+}
+
+// Summary calls read with the summary so far; read must not keep it.
+func (r *Record) Summary(read func(*summary.Summary) error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return read(r.sum)
+}
+
+// Finish closes the run with the error that ended it, writes its summary, and
+// returns the error together with what went wrong in closing.
+func (r *Record) Finish(err error) error {
+	exit, cause := 0, ""
+	if err != nil {
+		exit, cause = diag.KindOf(err).ExitCode(), err.Error()
+	}
+	if e := r.AppendDurable(event(journal.RunEnded, "", journal.EndData{Exit: exit, Cause: cause})); e != nil && err == nil {
+		err = e
+	}
+	e := r.Summary(func(s *summary.Summary) error {
+		data, e := json.Marshal(s)
+		if e != nil {
+			return diag.Wrap(diag.Internal, "summary", e)
+		}
+		return r.WriteFile("summary.json", append(data, '\n'))
+	})
+	if e == nil {
+		e = r.Close()
+	}
+	if err == nil {
+		err = e
+	}
+	return err
+}

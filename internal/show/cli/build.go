@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lapstrake/lapstrake/internal/decide/summary"
+	"github.com/lapstrake/lapstrake/internal/model/plan"
+	"github.com/lapstrake/lapstrake/internal/run/engine"
+	"github.com/lapstrake/lapstrake/internal/show/text"
+)
+
+func (a *app) buildCommand() *cobra.Command {
+	var f fleetFlags
+	var w workerFlags
+	var jobs int
+	var dry, fresh bool
+	c := &cobra.Command{
+		Use:   "build [FLEET]",
+		Short: "Make and publish every image that is not there yet",
+		Long:  "Make and publish every image that is not there yet. After an interruption, the same command goes on where it stopped.",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			eng, state, err := a.open(c.Context(), &f, args)
+			if err != nil {
+				return err
+			}
+			eng.Opts.Jobs = jobs
+			if dry {
+				_, err := eng.Build(c.Context(), func(p *plan.Plan) error {
+					if err := a.showPlan(p, false); err != nil {
+						return err
+					}
+					return errDry
+				})
+				if errors.Is(err, errDry) {
+					return nil
+				}
+				return err
+			}
+			run, err := engine.StartRecord(engine.RecordOptions{State: state, Fleet: eng.Fleet, Choices: f.choices(), New: fresh})
+			if err != nil {
+				return err
+			}
+			return a.build(c.Context(), eng, run, engine.NewDaemon(eng, state, w.DaemonOptions))
+		},
+	}
+	f.register(c)
+	w.register(c)
+	c.Flags().IntVar(&jobs, "jobs", 0, "solves at once (default: jobs of the fleet file, else the number of cores)")
+	c.Flags().BoolVar(&dry, "dry-run", false, "stop at the plan")
+	c.Flags().BoolVar(&fresh, "new-run", false, "start a new run instead of going on with an unfinished one")
+	return c
+}
+
+var errDry = errors.New("dry run")
+
+// build carries a fleet out and prints what came of it.
+func (a *app) build(ctx context.Context, eng *engine.Engine, run *engine.Record, daemon *engine.Daemon) error {
+	eng.Run, eng.Connect = run, daemon.Connect
+	if run.Resumed {
+		fmt.Fprintf(a.Err, "going on with run %s\n", run.ID())
+	}
+	stop := a.progress(run)
+	_, err := eng.Build(ctx, func(p *plan.Plan) error {
+		if a.json {
+			return nil
+		}
+		return text.Plan(a.Err, p, text.Options{Width: a.width()})
+	})
+	stop()
+	if e := daemon.Close(); err == nil {
+		err = e
+	}
+	err = run.Finish(err)
+	show := run.Summary(func(s *summary.Summary) error {
+		if a.json {
+			return json.NewEncoder(a.Out).Encode(s)
+		}
+		return text.Summary(a.Out, s, text.Options{Width: a.width()})
+	})
+	if err == nil {
+		err = show
+	}
+	return err
+}
+
+// progress prints what a run does, a line every other second while it changes,
+// until the returned function is called.
+func (a *app) progress(run *engine.Record) (stop func()) {
+	if a.json {
+		return func() {}
+	}
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(2 * time.Second)
+		defer tick.Stop()
+		last := ""
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			var line string
+			run.Summary(func(s *summary.Summary) error { line = text.Progress(s); return nil })
+			if line != last {
+				fmt.Fprintln(a.Err, line)
+				last = line
+			}
+		}
+	}()
+	return func() { close(done); <-ended }
+}

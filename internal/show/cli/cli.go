@@ -1,0 +1,165 @@
+// Package cli is the program: a function from arguments and streams to an exit
+// code. A command is options, flags and one call.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+)
+
+// Streams are the program's input and outputs.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// Version is the program's version, set at link time for releases.
+var Version = "dev"
+
+// app is what every command shares.
+type app struct {
+	Streams
+	state string
+	json  bool
+}
+
+// Main runs the program and returns its exit code; see diag.Kind.
+func Main(args []string, s Streams) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	a := &app{Streams: s}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(s.In)
+	root.SetOut(s.Out)
+	root.SetErr(s.Err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	a.report(err)
+	return diag.KindOf(err).ExitCode()
+}
+
+// report prints an error: problems with their lines, anything else with its help.
+func (a *app) report(err error) {
+	var quiet quietError
+	if errors.As(err, &quiet) {
+		return
+	}
+	var l diag.List
+	if errors.As(err, &l) {
+		fmt.Fprintln(a.Err, l.Error())
+		n := "1 problem"
+		if len(l) != 1 {
+			n = fmt.Sprintf("%d problems", len(l))
+		}
+		fmt.Fprintln(a.Err, n)
+		return
+	}
+	fmt.Fprintln(a.Err, "lapstrake: "+err.Error())
+	if help := diag.HelpOf(err); help != "" {
+		fmt.Fprintln(a.Err, "help: "+help)
+	}
+}
+
+// quietError carries a kind whose message was shown already.
+type quietError struct{ err error }
+
+func (q quietError) Error() string { return q.err.Error() }
+func (q quietError) Unwrap() error { return q.err }
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "lapstrake",
+		Short:         "Build fleets of container images: one recipe on many bases",
+		Long:          "Build fleets of container images: one recipe on many bases, at the cost of the distinct work.\n\n" + exitCodes(),
+		Version:       Version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return c.Help()
+		},
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.PersistentFlags().StringVar(&a.state, "state", "", "folder for facts, runs and the embedded daemon (default $XDG_STATE_HOME/lapstrake)")
+	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON; the last line is the result")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return diag.Errorf(diag.Usage, "see `"+c.CommandPath()+" --help`", "%w", err)
+	})
+	root.AddCommand(a.planCommand(), a.buildCommand(), a.verifyCommand(), a.mirrorCommand(), a.runsCommand(), a.showCommand(), a.doctorCommand(), a.registryCommand())
+	for _, c := range append(root.Commands(), root) {
+		c.Args = usage(c.Args)
+	}
+	return root
+}
+
+// usage makes wrong arguments an error of the command line.
+func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if check == nil {
+			return nil
+		}
+		if err := check(c, args); err != nil {
+			return diag.Errorf(diag.Usage, "see `"+c.CommandPath()+" --help`", "%w", err)
+		}
+		return nil
+	}
+}
+
+// exitCodes renders the one table of exit codes for help.
+func exitCodes() string {
+	var b strings.Builder
+	b.WriteString("Exit codes:\n    0  done\n")
+	for _, k := range diag.Kinds() {
+		fmt.Fprintf(&b, "  %3d  %s\n", k.ExitCode(), k.Describe())
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
+// stateDir is the state folder, created.
+func (a *app) stateDir() (string, error) {
+	dir := a.state
+	if dir == "" {
+		base := os.Getenv("XDG_STATE_HOME")
+		if base == "" {
+			home, err := os.UserHomeDir()
+			if err != nil {
+				return "", diag.Errorf(diag.Usage, "pass --state DIR", "state folder: %w", err)
+			}
+			base = filepath.Join(home, ".local", "state")
+		}
+		dir = filepath.Join(base, "lapstrake")
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", diag.Wrap(diag.Infra, "state folder", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", diag.Errorf(diag.Infra, "pass --state DIR with a folder that can be written", "state folder: %w", err)
+	}
+	return dir, nil
+}
+
+// width is the terminal's width in columns, 100 when the output is not one.
+func (a *app) width() int {
+	if f, ok := a.Err.(*os.File); ok {
+		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w >= 40 {
+			return w
+		}
+	}
+	return 100
+}

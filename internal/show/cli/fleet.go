@@ -1,0 +1,138 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lapstrake/lapstrake/internal/adapt/fleetfile"
+	"github.com/lapstrake/lapstrake/internal/decide/planner"
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
+	"github.com/lapstrake/lapstrake/internal/run/engine"
+)
+
+// fleetFlags are the flags of every command that reads a fleet file.
+type fleetFlags struct {
+	only      []string
+	limit     int
+	namespace string
+	style     string
+	force     bool
+	skip      string
+	strategy  string
+	bases     string
+	strict    bool
+}
+
+func (f *fleetFlags) register(c *cobra.Command) {
+	fl := c.Flags()
+	fl.StringSliceVar(&f.only, "only", nil, "only images with these ids or globs")
+	fl.IntVar(&f.limit, "limit", 0, "at most this many images, in declared order")
+	fl.StringVar(&f.namespace, "namespace", "", "move every published reference, and the cache mounts, under this name")
+	fl.StringVar(&f.style, "namespace-style", "path", "where the namespace goes: path (host/NS/repo:tag) or tag (host/repo:NS-tag)")
+	fl.BoolVar(&f.force, "force", false, "make every image, also those that exist")
+	fl.StringVar(&f.skip, "skip", "key", "what counts as existing: key (same content) or tag (any content)")
+	fl.StringVar(&f.strategy, "strategy", "auto", "auto, or build: a solve for every image")
+	fl.StringVar(&f.bases, "bases", "check", "check: ask the registry what each base's tag is now; cached: trust what it was when last asked")
+	fl.BoolVar(&f.strict, "strict-mounts", false, "fail when a registry refuses to mount a blob instead of sending it")
+}
+
+// load reads the fleet file and applies the selection flags.
+func (f *fleetFlags) load(args []string) (*fleet.Fleet, error) {
+	path := "fleet.yaml"
+	if len(args) > 0 {
+		path = args[0]
+	}
+	fl, err := fleetfile.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	selected, unknown := fl.Select(f.only, f.limit)
+	if len(unknown) > 0 {
+		ids := make([]string, len(fl.Images))
+		for i, im := range fl.Images {
+			ids[i] = im.ID
+		}
+		help := "ids are in the fleet file"
+		if near := diag.Nearest(unknown[0], ids); near != "" {
+			help = "did you mean " + near + "?"
+		}
+		return nil, diag.Errorf(diag.Usage, help, "--only: no image is named %s", strings.Join(unknown, ", "))
+	}
+	style := fleet.NamespaceStyle(f.style)
+	if style != fleet.NamespacePath && style != fleet.NamespaceTag {
+		return nil, diag.Errorf(diag.Usage, "path or tag", "--namespace-style: %q", f.style)
+	}
+	if f.namespace != "" && !validNamespace(f.namespace) {
+		return nil, diag.Errorf(diag.Usage, "lower-case letters, digits, - and _ between them", "--namespace: %q", f.namespace)
+	}
+	selected = selected.InNamespace(f.namespace, style)
+	return &selected, nil
+}
+
+func validNamespace(ns string) bool {
+	for i, r := range ns {
+		letter := r >= 'a' && r <= 'z' || r >= '0' && r <= '9'
+		if !letter && (r != '-' && r != '_' || i == 0 || i == len(ns)-1) {
+			return false
+		}
+	}
+	return ns != ""
+}
+
+// options are the engine's options that the flags ask for.
+func (f *fleetFlags) options() (engine.Options, error) {
+	var o engine.Options
+	switch {
+	case f.force:
+		o.Planner.Skip = planner.SkipNever
+	case f.skip == "key":
+		o.Planner.Skip = planner.SkipKey
+	case f.skip == "tag":
+		o.Planner.Skip = planner.SkipTag
+	default:
+		return o, diag.Errorf(diag.Usage, "key or tag", "--skip: %q", f.skip)
+	}
+	switch f.strategy {
+	case "auto":
+	case "build":
+		o.Planner.BuildAll = true
+	default:
+		return o, diag.Errorf(diag.Usage, "auto or build", "--strategy: %q", f.strategy)
+	}
+	switch f.bases {
+	case "check":
+	case "cached":
+		o.CachedBases = true
+	default:
+		return o, diag.Errorf(diag.Usage, "check or cached", "--bases: %q", f.bases)
+	}
+	return o, nil
+}
+
+// open prepares everything that planning needs: prepare commands are run, the
+// contexts are opened, the recipe is parsed.
+func (a *app) open(ctx context.Context, f *fleetFlags, args []string) (*engine.Engine, string, error) {
+	opts, err := f.options()
+	if err != nil {
+		return nil, "", err
+	}
+	fl, err := f.load(args)
+	if err != nil {
+		return nil, "", err
+	}
+	state, err := a.stateDir()
+	if err != nil {
+		return nil, "", err
+	}
+	eng, err := engine.Open(ctx, engine.Setup{Fleet: fl, State: state, Options: opts, StrictMounts: f.strict, UserAgent: "lapstrake/" + Version})
+	return eng, state, err
+}
+
+// choices are the flags that make it another run of the same fleet.
+func (f *fleetFlags) choices() string {
+	return fmt.Sprintf("force=%t skip=%s strategy=%s", f.force, f.skip, f.strategy)
+}

@@ -1,0 +1,87 @@
+package cli
+
+import (
+	"encoding/json"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lapstrake/lapstrake/internal/adapt/runlog"
+	"github.com/lapstrake/lapstrake/internal/decide/summary"
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/show/text"
+)
+
+func (a *app) runsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "runs",
+		Short: "List runs, the newest first",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			state, err := a.stateDir()
+			if err != nil {
+				return err
+			}
+			infos, err := runlog.List(state)
+			if err != nil {
+				return err
+			}
+			rows := make([]text.Run, 0, len(infos))
+			for _, info := range infos {
+				s, err := readSummary(info.Dir)
+				if err != nil {
+					return err
+				}
+				rows = append(rows, text.Run{ID: info.ID, Summary: s})
+			}
+			if a.json {
+				return json.NewEncoder(a.Out).Encode(rows)
+			}
+			return text.Runs(a.Out, rows, text.Options{Width: a.width()})
+		},
+	}
+}
+
+// readSummary folds the journal of a run.
+func readSummary(dir string) (*summary.Summary, error) {
+	s := summary.New()
+	for ev, err := range runlog.Read(dir) {
+		if err != nil {
+			return nil, err
+		}
+		summary.Fold(s, ev)
+	}
+	return s, nil
+}
+
+func (a *app) showCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show [RUN]",
+		Short: "Say what a run did, what it cost and what failed; the newest run by default",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			state, err := a.stateDir()
+			if err != nil {
+				return err
+			}
+			want := ""
+			if len(args) > 0 {
+				want = args[0]
+			}
+			info, ok, err := runlog.Latest(state, func(i runlog.Info) bool { return want == "" || i.ID == want })
+			if err != nil {
+				return err
+			}
+			if !ok {
+				return diag.Errorf(diag.Usage, "`lapstrake runs` lists them", "no run %s in %s", want, state)
+			}
+			s, err := readSummary(info.Dir)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return json.NewEncoder(a.Out).Encode(s)
+			}
+			return text.Show(a.Out, s, text.Options{Width: a.width()})
+		},
+	}
+}
