@@ -1,0 +1,256 @@
+package text
+
+import (
+	"fmt"
+	"io"
+	"sort"
+	"strings"
+
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/plan"
+)
+
+const (
+	maxGroups = 8 // reasons shown per action
+	maxAlso   = 3 // further reasons shown per group
+	maxTop    = 5 // steps shown per kind of image
+)
+
+// Plan renders what will be done and why, what that costs, and what costs
+// most. With Options.Verbose it lists every image too.
+func Plan(w io.Writer, p *plan.Plan, o Options) error {
+	g := newPage(o)
+	g.line(bold, p.Fleet+": "+counted(int64(len(p.Units)), "image"))
+	g.blank()
+	actions(g, p)
+	g.blank()
+	costs(g, p)
+	dearest(g, p)
+	warnings(g, p.Warnings)
+	if o.Verbose {
+		images(g, p.Units)
+	}
+	return g.to(w)
+}
+
+// group is the images that one reason decided in one way.
+type group struct {
+	reason plan.Reason
+	images int
+	alike  bool // every image has the same detail
+	also   []plan.Reason
+	seen   map[reasonKey]bool
+}
+
+type reasonKey struct {
+	action plan.Action
+	code   string
+	file   string
+	line   int
+	detail string
+}
+
+// keyOf tells reasons apart. Reasons that point into the recipe are one for
+// every image; those about an image itself have a detail of their own.
+func keyOf(a plan.Action, r plan.Reason) reasonKey {
+	return reasonKey{a, r.Code, r.Pos.File, r.Pos.Line, ""}
+}
+
+func actions(g *page, p *plan.Plan) {
+	groups := map[plan.Action][]*group{}
+	byKey := map[reasonKey]*group{}
+	for _, u := range p.Units {
+		why := plan.Reason{Code: "?"}
+		if len(u.Why) > 0 {
+			why = u.Why[0]
+		}
+		k := keyOf(u.Action, why)
+		x := byKey[k]
+		if x == nil {
+			x = &group{reason: why, alike: true, seen: map[reasonKey]bool{}}
+			byKey[k] = x
+			groups[u.Action] = append(groups[u.Action], x)
+		}
+		x.images++
+		x.alike = x.alike && x.reason.Detail == why.Detail
+		x.more(u)
+	}
+	for _, a := range plan.Actions() {
+		list := groups[a]
+		sort.SliceStable(list, func(i, j int) bool { return list[i].images > list[j].images })
+		for i, x := range list {
+			if i == maxGroups {
+				rest := 0
+				for _, y := range list[i:] {
+					rest += y.images
+				}
+				g.para(plain, head(rest, a), fmt.Sprintf("for %s more; -v lists every image", counted(int64(len(list)-i), "reason")))
+				break
+			}
+			x.show(g, a)
+		}
+	}
+}
+
+// more takes an image's further reasons into the group.
+func (x *group) more(u plan.Unit) {
+	for i := 1; i < len(u.Why); i++ {
+		if k := keyOf(u.Action, u.Why[i]); !x.seen[k] {
+			x.seen[k] = true
+			x.also = append(x.also, u.Why[i])
+		}
+	}
+}
+
+func head(n int, a plan.Action) string { return fmt.Sprintf("%7s  %-6s  ", Count(int64(n)), a) }
+
+func (x *group) show(g *page, a plan.Action) {
+	text := reason(g, x.reason)
+	if !x.alike {
+		text += fmt.Sprintf(" (and %d more like it)", x.images-1)
+	}
+	s := plain
+	if a == plan.Block {
+		s = red
+	}
+	g.para(s, head(x.images, a), text)
+	for i, r := range x.also {
+		if i == maxAlso {
+			g.para(dim, strings.Repeat(" ", 17), fmt.Sprintf("also %s", counted(int64(len(x.also)-i), "other reason")))
+			break
+		}
+		g.para(dim, strings.Repeat(" ", 17), "also "+reason(g, r))
+	}
+}
+
+// reason renders a reason in one paragraph: where, and what. Of a detail of
+// several lines the first one says what.
+func reason(g *page, r plan.Reason) string {
+	text, _, _ := strings.Cut(r.Detail, "\n")
+	if text == "" {
+		text = r.Code
+	}
+	if r.Pos.File == "" && r.Pos.Line == 0 {
+		return text
+	}
+	at := g.pos(diag.Pos{File: r.Pos.File, Line: r.Pos.Line})
+	if strings.HasPrefix(text, at+":") {
+		return text // the detail is a problem that names the place itself
+	}
+	return at + ": " + text
+}
+
+func costs(g *page, p *plan.Plan) {
+	x := p.Executions
+	text := Count(x.Planned) + " to run"
+	if x.Naive > x.Planned && x.Planned > 0 {
+		text += fmt.Sprintf("; one solve per image would run %s, %s times as many", Count(x.Naive), ratio(x.Naive, x.Planned))
+	} else if x.Naive > x.Planned {
+		text += fmt.Sprintf("; one solve per image would run %s", Count(x.Naive))
+	}
+	g.para(plain, "steps     ", text)
+	g.para(plain, "requests  ", perHost(p.Requests))
+	if p.BytesToCopy > 0 {
+		g.para(plain, "copy      ", Bytes(p.BytesToCopy)+" from one registry to another")
+	}
+}
+
+// perHost renders requests, the host with the most first.
+func perHost(requests map[string]int64) string {
+	hosts := make([]string, 0, len(requests))
+	for h, n := range requests {
+		if n > 0 {
+			hosts = append(hosts, h)
+		}
+	}
+	sort.Slice(hosts, func(i, j int) bool {
+		if a, b := requests[hosts[i]], requests[hosts[j]]; a != b {
+			return a > b
+		}
+		return hosts[i] < hosts[j]
+	})
+	for i, h := range hosts {
+		hosts[i] = Count(requests[h]) + " to " + h
+	}
+	if len(hosts) == 0 {
+		return "none"
+	}
+	return strings.Join(hosts, ", ")
+}
+
+// dearest shows what runs on every base: executions that no sharing saves.
+func dearest(g *page, p *plan.Plan) {
+	var kinds []plan.Kind
+	for _, k := range p.Kinds {
+		if k.Action == plan.Build && len(k.Top) > 0 {
+			kinds = append(kinds, k)
+		}
+	}
+	if len(kinds) == 0 {
+		return
+	}
+	sort.SliceStable(kinds, func(i, j int) bool {
+		return kinds[i].Images*kinds[i].BaseBound > kinds[j].Images*kinds[j].BaseBound
+	})
+	g.blank()
+	g.line(bold, "costs most")
+	for i, k := range kinds {
+		if i == 3 {
+			g.line(dim, fmt.Sprintf("%7s  more kinds of image", Count(int64(len(kinds)-i))))
+			return
+		}
+		n := int64(k.Images) * int64(k.BaseBound)
+		g.para(plain, fmt.Sprintf("%7s  ", Count(n)), fmt.Sprintf("executions: %s on each of %s, %d shared", counted(int64(k.BaseBound), "step"), counted(int64(k.Images), "base"), k.Shared))
+		for j, name := range k.Top {
+			if j == maxTop {
+				g.line(dim, fmt.Sprintf("         and %d more", len(k.Top)-j))
+				break
+			}
+			g.line(plain, "         "+fit(clean(name), g.o.Width-9))
+		}
+	}
+}
+
+func warnings(g *page, list []plan.Reason) {
+	if len(list) == 0 {
+		return
+	}
+	g.blank()
+	g.line(amber, counted(int64(len(list)), "warning"))
+	for _, r := range list {
+		text, _, _ := strings.Cut(r.Detail, "\n")
+		if r.Pos.File == "" && r.Pos.Line == 0 {
+			g.para(plain, "  ", fmt.Sprintf("%s [%s]", text, r.Code))
+			continue
+		}
+		g.para(plain, "  ", fmt.Sprintf("%s: %s [%s]", g.pos(r.Pos), text, r.Code))
+	}
+}
+
+// images lists every unit; what blocks one stands under it in full.
+func images(g *page, units []plan.Unit) {
+	g.blank()
+	g.line(bold, "images")
+	wide := 0
+	for _, u := range units {
+		wide = max(wide, width(u.Image))
+	}
+	wide = min(wide, g.o.Width/3)
+	for _, u := range units {
+		tag := "-"
+		if len(u.Tags) > 0 {
+			tag = u.Tags[0]
+		}
+		if n := len(u.Tags) - 1; n > 0 {
+			tag += fmt.Sprintf(" +%d", n)
+		}
+		g.para(plain, fmt.Sprintf("  %s  %-6s  ", pad(u.Image, wide), u.Action), tag)
+		for _, r := range u.Why {
+			if u.Action != plan.Block && r.Pos.Line == 0 {
+				g.para(dim, "      ", reason(g, r))
+				continue
+			}
+			g.para(dim, "      ", reason(g, r)+" ["+r.Code+"]")
+		}
+	}
+}

@@ -1,0 +1,53 @@
+package text
+
+import (
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+)
+
+// Problems renders what is wrong in files: where and what, the line with a mark
+// under the place, what to do; and how many there are. The list is shown in its
+// order.
+func Problems(w io.Writer, list diag.List, o Options) error {
+	g := newPage(o)
+	for _, x := range list {
+		g.para(red, g.pos(x.Pos)+": ", x.Message+" ["+string(x.Code)+"]")
+		source(g, x)
+		if x.Help != "" {
+			g.para(bold, "    help: ", x.Help)
+		}
+	}
+	g.line(bold, counted(int64(len(list)), "problem"))
+	return g.to(w)
+}
+
+// source shows the part of the line that fits and holds the place.
+func source(g *page, x diag.Problem) {
+	if x.Source == "" {
+		return
+	}
+	room := g.o.Width - 4
+	line := []rune(clean(x.Source))
+	at := -1
+	if x.Pos.Col > 0 && x.Pos.Col <= len(x.Source)+1 {
+		at = utf8.RuneCountInString(x.Source[:x.Pos.Col-1])
+	}
+	from := 0
+	if len(line) > room && at > room*2/3 {
+		from = min(at-room/2, len(line)-room)
+	}
+	shown := append([]rune(nil), line[from:min(len(line), from+room)]...)
+	if from > 0 {
+		shown[0] = '…'
+	}
+	if from+room < len(line) {
+		shown[len(shown)-1] = '…'
+	}
+	g.line(plain, "    "+string(shown))
+	if at >= from && at-from < room {
+		g.line(red, "    "+strings.Repeat(" ", at-from)+"^")
+	}
+}

@@ -1,0 +1,319 @@
+package text
+
+import (
+	"fmt"
+	"io"
+	"sort"
+	"strings"
+
+	"github.com/lapstrake/lapstrake/internal/decide/summary"
+)
+
+const (
+	maxFailures = 10 // causes shown
+	logLines    = 12 // lines shown of a failed step's output
+)
+
+// Summary renders what a person wants first: how many images are in place, what
+// failed and why, and what it took. It works on a summary that goes on, too.
+func Summary(w io.Writer, s *summary.Summary, o Options) error {
+	g := newPage(o)
+	outcome(g, s)
+	took(g, s)
+	failures(g, s.Failures)
+	remarks(g, s, "warning")
+	return g.to(w)
+}
+
+// Show renders all that a summary holds.
+func Show(w io.Writer, s *summary.Summary, o Options) error {
+	g := newPage(o)
+	about(g, s)
+	g.blank()
+	outcome(g, s)
+	took(g, s)
+	steps(g, s.Steps)
+	failures(g, s.Failures)
+	remarks(g, s, "")
+	return g.to(w)
+}
+
+// about says which run it was.
+func about(g *page, s *summary.Summary) {
+	g.line(bold, "run "+s.Run)
+	g.para(plain, "fleet     ", s.Fleet)
+	if s.Started != nil {
+		text := s.Started.UTC().Format("2006-01-02 15:04:05 UTC")
+		if s.Starts > 1 {
+			text += fmt.Sprintf(", resumed %s", counted(int64(s.Starts-1), "time"))
+		}
+		g.para(plain, "started   ", text)
+	}
+	switch {
+	case s.Exit == nil:
+		g.para(plain, "ended     ", "no: it goes on, or was killed")
+	case *s.Exit == 0:
+		g.para(plain, "ended     ", "done")
+	default:
+		g.para(red, "ended     ", strings.TrimSuffix(fmt.Sprintf("exit %d: %s", *s.Exit, s.Cause), ": "))
+	}
+	if len(s.Versions) > 0 {
+		var list []string
+		for name, v := range s.Versions {
+			list = append(list, name+" "+v)
+		}
+		sort.Strings(list)
+		g.para(plain, "versions  ", strings.Join(list, ", "))
+	}
+}
+
+// outcome says in one line how it went, and counts.
+func outcome(g *page, s *summary.Summary) {
+	done := s.Built + s.Skipped + s.Retagged
+	mark, text := bold, ""
+	switch {
+	case s.Images == 0:
+		text = "no images"
+	case done == s.Images && done == s.Skipped:
+		text = "nothing to do: all " + counted(int64(done), "image") + " are in place"
+	case done == s.Images:
+		text = "all " + counted(int64(done), "image") + " are in place"
+	default:
+		text = fmt.Sprintf("%s of %s in place", Count(int64(done)), counted(int64(s.Images), "image"))
+	}
+	if s.Images == 1 {
+		text = strings.Replace(strings.Replace(text, "all 1 image are", "the image is", 1), "of 1 image in", "of 1 image is in", 1)
+	}
+	if s.Failed > 0 {
+		mark = red
+		text += fmt.Sprintf(", %s failed", Count(int64(s.Failed)))
+	}
+	if s.Pending > 0 {
+		text += fmt.Sprintf(", %s to go", Count(int64(s.Pending)))
+	}
+	if s.WallSeconds != nil {
+		text += ", after " + seconds(*s.WallSeconds)
+	}
+	for i, l := range wrap(clean(text), g.o.Width) {
+		if i > 0 {
+			l = strings.TrimLeft(l, " ")
+		}
+		g.line(mark, l)
+	}
+	g.blank()
+	for _, r := range []struct {
+		n    int
+		what string
+	}{
+		{s.Strategies["append"], "appended: shared layers over the base, in the registry"},
+		{s.Strategies["build"], "built: a solve of its own"},
+		{s.Built - s.Strategies["append"] - s.Strategies["build"], "published"},
+		{s.Retagged, "retagged: the content was there under another tag"},
+		{s.Skipped, "skipped: in place already"},
+		{s.Failed, "failed"},
+		{s.Pending, "to go"},
+	} {
+		if r.n > 0 {
+			g.line(plain, fmt.Sprintf("%7s  %s", Count(int64(r.n)), r.what))
+		}
+	}
+}
+
+// took says what the run cost. What was not measured is not shown.
+func took(g *page, s *summary.Summary) {
+	var rows [][2]string
+	row := func(name string, parts []string) {
+		if len(parts) > 0 {
+			rows = append(rows, [2]string{name, strings.Join(parts, ", ")})
+		}
+	}
+	row("phases", phases(s.PhaseSeconds))
+	row("steps", stepParts(s))
+	if t := s.Temperature; t != nil {
+		var p []string
+		p = number(p, int64(t.Cold), "cold")
+		p = number(p, int64(t.Partial), "partial")
+		p = number(p, int64(t.Warm), "warm")
+		row("cache", number(p, int64(t.Skipped), "skipped"))
+	}
+	if s.Requests != nil {
+		p := []string{perHost(s.Requests)}
+		if s.Retries != nil && *s.Retries > 0 {
+			p = append(p, Count(*s.Retries)+" of them again")
+		}
+		row("requests", p)
+	}
+	var p []string
+	p = size(p, s.BytesPulled, "pulled")
+	p = size(p, s.BytesPushed, "pushed")
+	row("bytes", size(p, s.BytesMounted, "mounted"))
+	row("disk", diskParts(s))
+	if len(rows) == 0 {
+		return
+	}
+	g.blank()
+	for _, r := range rows {
+		g.para(plain, fmt.Sprintf("%-10s", r[0]), r[1])
+	}
+}
+
+// phaseOrder is the order in which phases are met.
+func phaseOrder() []string {
+	return []string{"prepare", "resolve", "plan", "shared", "images", "publish", "release"}
+}
+
+func phases(by map[string]float64) []string {
+	var parts []string
+	known := map[string]bool{}
+	for _, name := range phaseOrder() {
+		known[name] = true
+		if s, ok := by[name]; ok {
+			parts = append(parts, name+" "+seconds(s))
+		}
+	}
+	var others []string
+	for name, s := range by {
+		if !known[name] {
+			others = append(others, name+" "+seconds(s))
+		}
+	}
+	sort.Strings(others)
+	return append(parts, others...)
+}
+
+func stepParts(s *summary.Summary) []string {
+	var p []string
+	if s.StepsExecuted != nil {
+		p = append(p, Count(*s.StepsExecuted)+" executed")
+	}
+	if s.StepsCached != nil && *s.StepsCached > 0 {
+		p = append(p, Count(*s.StepsCached)+" cached")
+	}
+	if s.Rework != nil && *s.Rework > 1.005 {
+		p = append(p, fmt.Sprintf("each distinct one %.2f times", *s.Rework))
+	}
+	return p
+}
+
+func diskParts(s *summary.Summary) []string {
+	var p []string
+	p = size(p, s.DiskPeakBytes, "at most")
+	if len(p) > 0 && s.DiskBudgetBytes != nil {
+		p[0] += " of " + Bytes(*s.DiskBudgetBytes)
+	}
+	p = size(p, s.DiskFinalBytes, "at the end")
+	p = size(p, s.ReleasedBytes, "released")
+	if s.ReleasedBytes != nil && s.ReleaseSeconds != nil {
+		p[len(p)-1] += " in " + seconds(*s.ReleaseSeconds)
+	}
+	return p
+}
+
+func size(parts []string, n *int64, what string) []string {
+	if n == nil {
+		return parts
+	}
+	return append(parts, Bytes(*n)+" "+what)
+}
+
+func number(parts []string, n int64, what string) []string {
+	if n == 0 {
+		return parts
+	}
+	return append(parts, Count(n)+" "+what)
+}
+
+// steps is the table of steps, the one that took longest first.
+func steps(g *page, list []*summary.Step) {
+	if len(list) == 0 {
+		return
+	}
+	list = append([]*summary.Step(nil), list...)
+	sort.SliceStable(list, func(i, j int) bool { return list[i].TotalSeconds > list[j].TotalSeconds })
+	g.blank()
+	g.line(bold, "    ran  cached       total        p50        p95  step")
+	for _, s := range list {
+		p50, p95 := "-", "-"
+		if s.P50Seconds != nil {
+			p50 = seconds(*s.P50Seconds)
+		}
+		if s.P95Seconds != nil {
+			p95 = seconds(*s.P95Seconds)
+		}
+		mark := plain
+		name := clean(s.Name)
+		if s.Failed > 0 {
+			mark = red
+			name = fmt.Sprintf("%s failed: %s", Count(s.Failed), name)
+		}
+		left := fmt.Sprintf("%7s %7s %11s %10s %10s  ", Count(s.Executed), Count(s.Cached), seconds(s.TotalSeconds), p50, p95)
+		if room := g.o.Width - len(left); room >= 20 {
+			g.line(mark, left+fit(name, room))
+			continue
+		}
+		g.line(mark, left)
+		g.line(mark, "        "+fit(name, g.o.Width-8))
+	}
+}
+
+// failures shows each cause once, with the images that it stopped.
+func failures(g *page, list []*summary.Failure) {
+	for i, f := range list {
+		g.blank()
+		if i == maxFailures {
+			rest := 0
+			for _, x := range list[i:] {
+				rest += len(x.Images)
+			}
+			g.line(red, fmt.Sprintf("%s more failed, of %s", counted(int64(rest), "image"), counted(int64(len(list)-i), "other cause")))
+			return
+		}
+		what := counted(int64(len(f.Images)), "image") + " failed"
+		if f.Shared {
+			what += ", all by one shared step"
+		}
+		cause, _, _ := strings.Cut(f.Cause, "\n")
+		g.para(red, what+": ", cause)
+		if f.Step != "" && !strings.Contains(cause, f.Step) {
+			g.para(plain, "  step  ", f.Step)
+		}
+		if f.Help != "" {
+			g.para(plain, "  help  ", f.Help)
+		}
+		g.para(dim, "  of    ", some(f.Images, 5))
+		lines := strings.Split(strings.TrimRight(f.Log, "\n"), "\n")
+		if f.Log == "" {
+			continue
+		}
+		for _, l := range lines[max(0, len(lines)-logLines):] {
+			g.line(dim, "  | "+strings.TrimRight(l, "\r"))
+		}
+	}
+}
+
+// some lists the first few.
+func some(ids []string, n int) string {
+	if len(ids) <= n {
+		return strings.Join(ids, ", ")
+	}
+	return fmt.Sprintf("%s and %s more", strings.Join(ids[:n], ", "), Count(int64(len(ids)-n)))
+}
+
+// remarks shows the notes of a level, of every level when it is "".
+func remarks(g *page, s *summary.Summary, level string) {
+	first := true
+	for _, n := range s.Notes {
+		if level != "" && n.Level != level {
+			continue
+		}
+		if first {
+			g.blank()
+			first = false
+		}
+		mark := plain
+		if n.Level == "warning" {
+			mark = amber
+		}
+		g.para(mark, n.Level+": ", n.Text)
+	}
+}

@@ -1,0 +1,170 @@
+// Package text renders plans, summaries, lists of runs and problems for people
+// at a terminal. Its functions are pure but for the writer; the JSON twin of
+// what they show is the value itself.
+//
+// No line is wider than the width asked for. Control characters in what is
+// shown (a step's name, a log) never reach the terminal.
+package text
+
+import (
+	"io"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+)
+
+// Options say how to render. The zero value is 80 columns without colour.
+type Options struct {
+	// Width is the number of columns: 80 when 0, at least 40.
+	Width int
+	// Color marks what matters with ANSI colours.
+	Color bool
+	// Verbose lists every image of a plan.
+	Verbose bool
+	// Dir is the folder that paths of files are shown relative to, when they
+	// are in it. Empty leaves them as they are.
+	Dir string
+}
+
+const (
+	defaultWidth = 80
+	minWidth     = 40
+)
+
+// style is a way to mark text.
+type style string
+
+const (
+	plain style = ""
+	bold  style = "1"
+	red   style = "31"
+	amber style = "33"
+	dim   style = "2"
+)
+
+// page gathers lines. Every line goes through it, so that none is too wide.
+type page struct {
+	b strings.Builder
+	o Options
+}
+
+func newPage(o Options) *page {
+	if o.Width == 0 {
+		o.Width = defaultWidth
+	}
+	o.Width = max(o.Width, minWidth)
+	return &page{o: o}
+}
+
+// to writes the page.
+func (p *page) to(w io.Writer) error {
+	_, err := io.WriteString(w, p.b.String())
+	return err
+}
+
+// paint marks text that is complete: it cannot be measured afterwards.
+func (p *page) paint(s style, text string) string {
+	if !p.o.Color || s == plain || text == "" {
+		return text
+	}
+	return "\x1b[" + string(s) + "m" + text + "\x1b[0m"
+}
+
+// line writes one line, cut at the width.
+func (p *page) line(s style, text string) {
+	text = fit(strings.TrimRight(clean(text), " "), p.o.Width)
+	p.b.WriteString(p.paint(s, text))
+	p.b.WriteByte('\n')
+}
+
+func (p *page) blank() { p.b.WriteByte('\n') }
+
+// para writes text after a head, wrapped; further lines are indented to where
+// the text began. The style is the head's.
+func (p *page) para(s style, head, text string) {
+	head = clean(head)
+	room := p.o.Width - width(head)
+	indent := strings.Repeat(" ", width(head))
+	if room < minWidth/2 { // a head this long stands alone
+		p.line(s, head)
+		indent = "    "
+		head, room = indent, p.o.Width-len(indent)
+	}
+	for i, l := range wrap(clean(text), room) {
+		if i == 0 {
+			p.b.WriteString(strings.TrimRight(p.paint(s, head)+l, " "))
+		} else {
+			p.b.WriteString(indent + l)
+		}
+		p.b.WriteByte('\n')
+	}
+}
+
+// pos renders a place, relative to the folder of the options.
+func (p *page) pos(at diag.Pos) string {
+	if rest, ok := strings.CutPrefix(at.File, strings.TrimSuffix(p.o.Dir, "/")+"/"); ok && p.o.Dir != "" {
+		at.File = rest
+	}
+	return at.String()
+}
+
+// width is the number of columns of clean text, one per character.
+func width(s string) int { return utf8.RuneCountInString(s) }
+
+// clean replaces what a terminal would act on.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t' || r == '\n':
+			return ' '
+		case r == utf8.RuneError || !unicode.IsPrint(r) && r != ' ':
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// fit cuts the middle out of text that is wider than n.
+func fit(s string, n int) string {
+	r := []rune(s)
+	if len(r) <= n {
+		return s
+	}
+	if n < 2 {
+		return string(r[:max(n, 0)])
+	}
+	head := n / 2
+	return string(r[:head]) + "…" + string(r[len(r)-(n-head-1):])
+}
+
+// pad fits text into exactly n columns.
+func pad(s string, n int) string {
+	s = fit(clean(s), n)
+	return s + strings.Repeat(" ", n-width(s))
+}
+
+// wrap breaks text into lines of at most n columns, at spaces where it can; at
+// least one line.
+func wrap(s string, n int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(s) {
+		switch {
+		case line == "":
+			line = word
+		case width(line)+1+width(word) <= n:
+			line += " " + word
+		default:
+			lines = append(lines, line)
+			line = word
+		}
+		for width(line) > n {
+			r := []rune(line)
+			lines = append(lines, string(r[:n]))
+			line = string(r[n:])
+		}
+	}
+	return append(lines, line)
+}
