@@ -5,11 +5,11 @@
 // Only steps count. A step is a vertex of the plan that is neither a source
 // (image, local, git, http) nor an arrangement of results (merge, diff): a
 // source is fetched or looked up whatever the cache holds, and a merge does no
-// work. Of the steps, those count that the solver came to: it reports a step as
-// cached, or as started. A step that it never came to, because a later result
-// was cached, says nothing of its own. Then an image is
+// work. Of the steps, those count whose end the solver reported: as cached, as
+// completed or as failed. A step that it never came to, because a later result
+// was cached, or that was cancelled, says nothing of its own. Then an image is
 //
-//   - skipped when the solver came to no step at all: nothing was solved, or
+//   - skipped when no step ended at all: nothing was solved, or
 //     the recipe only sets the config;
 //   - cold when it found none of them cached;
 //   - warm when it found every one of them cached;
@@ -45,31 +45,25 @@ type Tally struct {
 	// gives them.
 	Kind func(graph.Digest) graph.Kind
 	// Ran tells whether this run executed a step earlier; may be nil. It is
-	// asked when the step is first reported as cached.
+	// asked about steps that are reported as cached.
 	Ran func(graph.Digest) bool
 
 	steps map[graph.Digest]bool // true: executed
 }
 
-// Add takes a report. A vertex may be reported any number of times; what it was
-// found to be once, executed before cached, it stays.
+// Add takes a report. A vertex may be reported any number of times, and the
+// last report that it ended counts: a step without inputs is reported as ended
+// once for its cache key and again for its result, and only the second says
+// whether that was cached.
 func (t *Tally) Add(r journal.StepRecord) {
-	if !t.counts(r) || r.Started.IsZero() && !r.Cached {
+	ended := r.Cached || !r.Completed.IsZero() || r.Error != ""
+	if !ended || !t.counts(r) {
 		return
 	}
 	if t.steps == nil {
 		t.steps = map[graph.Digest]bool{}
 	}
-	executed, known := t.steps[r.Digest]
-	switch {
-	case executed:
-	case r.Cached:
-		if !known {
-			t.steps[r.Digest] = t.Ran != nil && t.Ran(r.Digest)
-		}
-	case !r.Completed.IsZero() || r.Error != "":
-		t.steps[r.Digest] = true
-	}
+	t.steps[r.Digest] = !r.Cached || t.Ran != nil && t.Ran(r.Digest)
 }
 
 // Temperature is the image's temperature by the reports so far.
