@@ -47,13 +47,11 @@ type reasonKey struct {
 	code   string
 	file   string
 	line   int
-	detail string
 }
 
-// keyOf tells reasons apart. Reasons that point into the recipe are one for
-// every image; those about an image itself have a detail of their own.
+// keyOf tells reasons apart, by what and where; a detail may name the image.
 func keyOf(a plan.Action, r plan.Reason) reasonKey {
-	return reasonKey{a, r.Code, r.Pos.File, r.Pos.Line, ""}
+	return reasonKey{a, r.Code, r.Pos.File, r.Pos.Line}
 }
 
 func actions(g *page, p *plan.Plan) {

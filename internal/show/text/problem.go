@@ -37,7 +37,7 @@ func source(g *page, x diag.Problem) {
 	}
 	from := 0
 	if len(line) > room && at > room*2/3 {
-		from = min(at-room/2, len(line)-room)
+		from = min(at-room/2, len(line)+1-room)
 	}
 	shown := append([]rune(nil), line[from:min(len(line), from+room)]...)
 	if from > 0 {
