@@ -50,18 +50,35 @@ func (c *Client) Records(ctx context.Context) ([]Record, error) {
 
 // Release removes exactly the records named. One that is in use, or has
 // children that are not named, stays; so does one that is gone already: neither
-// is an error. The result is what was removed, also when there is an error. ctx
-// is looked at between slices of 100 records and ends a slice that runs.
+// is an error. The order of ids does not matter, but children first is fastest.
+// The result is what was removed, also when there is an error. ctx is looked at
+// between slices of 100 records and ends a slice that runs.
 func (c *Client) Release(ctx context.Context, ids []string) ([]Record, error) {
 	var out []Record
-	for slice := range slices.Chunk(ids, releaseSlice) {
-		gone, err := c.prune(ctx, slice)
-		out = append(out, gone...)
-		if err != nil {
-			return out, classify(ctx, "release the daemon's records", err)
+	for left := ids; len(left) > 0; {
+		before := len(out)
+		for slice := range slices.Chunk(left, releaseSlice) {
+			gone, err := c.prune(ctx, slice)
+			out = append(out, gone...)
+			if err != nil {
+				return out, classify(ctx, "release the daemon's records", err)
+			}
 		}
+		if len(out) == before || len(left) <= releaseSlice {
+			break // the daemon itself repeats a slice until nothing more goes
+		}
+		// A parent may have come in an earlier slice than its last child.
+		left = without(left, out[before:])
 	}
 	return out, nil
+}
+
+func without(ids []string, gone []Record) []string {
+	is := map[string]bool{}
+	for _, r := range gone {
+		is[r.ID] = true
+	}
+	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return is[id] })
 }
 
 // prune removes at most releaseSlice records in one request.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"slices"
 
 	"github.com/moby/buildkit/session"
@@ -81,7 +82,10 @@ func (c *Client) Session(ctx context.Context, opt SessionOptions) (*Session, err
 	out := &Session{client: c, s: s, cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(out.done)
-		out.err = s.Run(run, c.bk.Dialer())
+		out.err = s.Run(run, func(ctx context.Context, proto string, meta map[string][]string) (net.Conn, error) {
+			conn, err := c.bk.Dialer()(ctx, proto, meta)
+			return quietConn{conn}, err
+		})
 	}()
 	return out, nil
 }
@@ -133,4 +137,17 @@ func quiet(ctx context.Context) context.Context {
 	l := logrus.New()
 	l.SetOutput(io.Discard)
 	return bklog.WithLogger(ctx, logrus.NewEntry(l))
+}
+
+// quietConn ends on every error as on a closed connection, which alone the
+// HTTP/2 server that reads from it does not write to the global logger.
+type quietConn struct{ net.Conn }
+
+// Read implements net.Conn.
+func (c quietConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		err = io.EOF
+	}
+	return n, err
 }

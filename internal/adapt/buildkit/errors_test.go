@@ -1,0 +1,159 @@
+package buildkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/solver/errdefs"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/grpcerrors"
+	digest "github.com/opencontainers/go-digest"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/graph"
+)
+
+func grpcError(c codes.Code, format string, args ...any) error {
+	return grpcerrors.FromGRPC(status.Errorf(c, format, args...))
+}
+
+// graphOf is a definition of one source and one step on it, and their digests.
+func graphOf(t testing.TB) (data []byte, source, exec digest.Digest) {
+	t.Helper()
+	src, err := (&pb.Op{Op: &pb.Op_Source{Source: &pb.SourceOp{Identifier: "docker-image://base"}}}).MarshalVT()
+	if err != nil {
+		t.Fatal(err)
+	}
+	source = digest.FromBytes(src)
+	run, err := (&pb.Op{Inputs: []*pb.Input{{Digest: string(source)}}, Op: &pb.Op_Exec{Exec: &pb.ExecOp{
+		Meta: &pb.Meta{Args: []string{"make", "all"}}, Network: pb.NetMode_HOST, Security: pb.SecurityMode_INSECURE,
+	}}}).MarshalVT()
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec = digest.FromBytes(run)
+	def := &pb.Definition{Def: [][]byte{src, run}, Source: &pb.Source{
+		Infos: []*pb.SourceInfo{{Filename: "Dockerfile", Data: []byte("FROM base\r\nRUN make all\r\n")}},
+		Locations: map[string]*pb.Locations{string(exec): {Locations: []*pb.Location{
+			{SourceIndex: 0, Ranges: []*pb.Range{{Start: &pb.Position{Line: 2}, End: &pb.Position{Line: 2}}}},
+		}}},
+	}}
+	data, err = def.MarshalVT()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data, source, exec
+}
+
+func TestSolveError(t *testing.T) {
+	data, source, exec := graphOf(t)
+	live := context.Background()
+	cancelled, cancel := context.WithCancelCause(live)
+	why := errors.New("why")
+	cancel(why)
+	soon, stop := context.WithDeadline(live, time.Now().Add(time.Hour))
+	defer stop()
+	exit := errdefs.WrapVertex(&gatewaypb.ExitError{ExitCode: 7, Err: grpcError(codes.Unknown, "process did not complete")}, exec)
+	tests := []struct {
+		name string
+		ctx  context.Context
+		err  error
+		kind diag.Kind
+		is   []error
+		not  []error
+		text string
+	}{
+		{"exit code", live, exit, diag.Step, nil, nil, "solve x: Dockerfile:2: step make all: exit code 7"},
+		{"exit code after cancel", cancelled, exit, diag.Interrupted, []error{context.Canceled, why}, nil, "solve x: context canceled: why"},
+		{"step without process", live, errdefs.WrapVertex(grpcError(codes.NotFound, "/x: not found"), exec), diag.Step, nil, nil, "solve x: Dockerfile:2: step make all: /x: not found"},
+		{"step on a lost daemon", live, errdefs.WrapVertex(grpcError(codes.Unavailable, "closing"), exec), diag.Infra, []error{ErrLost}, nil, ""},
+		{"step on a full disk", live, errdefs.WrapVertex(grpcError(codes.Unknown, "write /x: no space left on device"), exec), diag.Infra, []error{ErrNoSpace}, nil, ""},
+		{"source", live, errdefs.WrapVertex(grpcError(codes.Unknown, "dial tcp: refused"), source), diag.Infra, nil, []error{ErrLost}, "solve x: docker-image://base: dial tcp: refused"},
+		{"step that is not in the graph", live, errdefs.WrapVertex(grpcError(codes.Unknown, "push failed"), "sha256:ff"), diag.Infra, nil, nil, ""},
+		{"unavailable", live, grpcError(codes.Unavailable, "error reading from server: EOF"), diag.Infra, []error{ErrLost}, nil, "solve x: the daemon is gone: error reading from server: EOF"},
+		{"the daemon cancels", live, grpcError(codes.Canceled, "context canceled"), diag.Infra, []error{ErrLost}, []error{context.Canceled}, ""},
+		{"disk full", live, grpcError(codes.ResourceExhausted, "mkdir: no space left on device"), diag.Infra, []error{ErrNoSpace}, nil, ""},
+		{"message too large", live, grpcError(codes.ResourceExhausted, "grpc: received message larger than max"), diag.Infra, nil, []error{ErrNoSpace}, ""},
+		{"deadline known to the daemon first", soon, grpcError(codes.DeadlineExceeded, "deadline"), diag.Interrupted, []error{context.DeadlineExceeded}, nil, ""},
+		{"deadline of the daemon's own", live, grpcError(codes.DeadlineExceeded, "deadline"), diag.Infra, nil, []error{context.DeadlineExceeded}, ""},
+		{"push refused", live, grpcError(codes.Unknown, "failed to push x: unexpected status from POST: 403 Forbidden"), diag.Infra, nil, []error{ErrLost, ErrNoSpace}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			def, err := parseDefinition(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := solveError(tt.ctx, "solve x", tt.err, def, newFold(nil))
+			if diag.KindOf(got) != tt.kind {
+				t.Errorf("kind %v of %v", diag.KindOf(got), got)
+			}
+			for _, want := range tt.is {
+				if !errors.Is(got, want) {
+					t.Errorf("%v is not %v", got, want)
+				}
+			}
+			for _, not := range tt.not {
+				if errors.Is(got, not) {
+					t.Errorf("%v is %v", got, not)
+				}
+			}
+			if tt.text != "" && got.Error() != tt.text {
+				t.Errorf("text %q, want %q", got, tt.text)
+			}
+		})
+	}
+}
+
+func TestDefinition(t *testing.T) {
+	data, source, exec := graphOf(t)
+	def, err := parseDefinition(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(def.entitlements()); got != "[network.host security.insecure]" {
+		t.Errorf("entitlements %s", got)
+	}
+	for step, want := range map[digest.Digest]bool{exec: true, source: false, "sha256:ff": false} {
+		if got := def.runs(graph.Digest(step)); got != want {
+			t.Errorf("%s is the recipe's: %v, want %v", def.name(graph.Digest(step)), got, want)
+		}
+	}
+	_, line := def.position(graph.Digest(exec))
+	if line != "RUN make all" {
+		t.Errorf("line %q", line)
+	}
+	if pos, line := def.position(graph.Digest(source)); pos != (diag.Pos{}) || line != "" {
+		t.Errorf("the source has a place: %v %q", pos, line)
+	}
+	for _, bad := range [][]byte{nil, {}, []byte("not a definition")} {
+		if _, err := parseDefinition(bad); diag.KindOf(err) != diag.Internal || err == nil {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+func FuzzDefinition(f *testing.F) {
+	data, _, exec := graphOf(f)
+	f.Add(data)
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		def, err := parseDefinition(data)
+		if err != nil {
+			return
+		}
+		def.entitlements()
+		for step := range def.ops {
+			def.name(step)
+			def.position(step)
+			def.runs(step)
+		}
+		def.position(graph.Digest(exec))
+	})
+}
