@@ -181,7 +181,12 @@ func (g *gateway) run(ctx context.Context) (*dockerfile2llb.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	opt := dockerfile2llb.ConvertOpt{Config: bc.Config, Client: bc, SourceMap: src.SourceMap, MetaResolver: g, Warn: g.warn}
+	opt := dockerfile2llb.ConvertOpt{Config: bc.Config, Client: bc, SourceMap: src.SourceMap, MetaResolver: g}
+	// Without a receiver the linter does nothing, which is also the only way in
+	// which it is safe while stages are resolved concurrently.
+	if g.recipe.lintErrors() {
+		opt.Warn = g.warn
+	}
 	if len(bc.TargetPlatforms) != 1 {
 		return nil, errors.Errorf("%d platforms: a fleet has one", len(bc.TargetPlatforms))
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/containerd/platforms"
@@ -39,16 +40,19 @@ type gateway struct {
 	base   baseAnswer
 	// asked is set when a reachable stage is built from the base.
 	asked atomic.Bool
-	// warnings are the linter's, in order; they count only when the recipe asks
-	// that they be errors.
+	// warnings are the linter's; they count only when the recipe asks that they
+	// be errors. Stages are resolved concurrently, hence the lock.
+	mu       sync.Mutex
 	warnings diag.List
 }
 
 // lintError begins the error of a recipe with "check=error=true".
 const lintError = "lint violation found"
 
-// warn takes a remark of the linter. The front end calls it from one goroutine.
+// warn takes a remark of the linter.
 func (g *gateway) warn(rule, _, url, text string, where []parser.Range) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.warnings.Add(diag.RecipeConvert, g.recipe.at(firstLine(where)), "see "+url, "%s: %s", rule, text)
 }
 

@@ -76,6 +76,12 @@ func (r *Recipe) syntax(list *diag.List) {
 	r.notes = append(r.notes, diag.Problem{Code: noteSyntax, Pos: r.at(line), Message: "the built-in front end is used in place of " + ref})
 }
 
+// lintErrors tells whether the recipe makes errors of the linter's warnings.
+func (r *Recipe) lintErrors() bool {
+	check, _, _, _ := parser.ParseDirective("check", r.text)
+	return strings.Contains(check+r.opt.Recipe.Args["BUILDKIT_DOCKERFILE_CHECK"], "error=")
+}
+
 // parse returns the syntax tree, or nil with every problem found. The parser
 // stops at the first error; it goes on behind the bad lines.
 func (r *Recipe) parse(list *diag.List) *parser.Result {
