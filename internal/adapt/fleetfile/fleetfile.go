@@ -1,0 +1,175 @@
+// Package fleetfile turns a fleet file, which is YAML, into a [fleet.Fleet]:
+// complete, checked and with every template rendered.
+//
+// Every problem of the file and of the instance lists that it names is
+// reported at once, with its place, the line itself and what to do.
+package fleetfile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
+)
+
+// FileName is the name of the fleet file in a folder.
+const FileName = "fleet.yaml"
+
+// maxProblems is how many problems of one kind are reported; a template that
+// is wrong for one image of a large fleet is wrong for all.
+const maxProblems = 20
+
+// ReadRows reads an instance list. Name is for positions; format is one of
+// [fleet.Formats], or empty to go by the name's extension. Rows may be
+// returned together with an error, which is a [diag.List].
+type ReadRows func(name, format string, text []byte) ([]fleet.Row, error)
+
+// Load reads the fleet file at path, which may be a folder with a fleet.yaml,
+// and the instance lists that it names. It also checks that the Dockerfile and
+// the folders exist, unless prepare commands might make them.
+//
+// A problem of the file is a [diag.List]. Positions name files as path does;
+// paths in the fleet are absolute. Nothing is written.
+func Load(path string, rows ReadRows) (*fleet.Fleet, error) {
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		path = filepath.Join(path, FileName)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		var l diag.List
+		l.Add(diag.FleetNotFound, diag.Pos{File: path}, "name a fleet file, or a folder with a "+FileName, "the fleet file %s", cannotRead(err))
+		return nil, l.Err()
+	}
+	return read(path, text, os.ReadFile, os.Stat, rows)
+}
+
+// Parse reads a fleet file from text. Path gives it a place: relative paths
+// are relative to its folder, and readFile is asked for instance lists and the
+// files of templates by paths that begin like path. Folders are not looked
+// for. Parse never panics, and the work that aliases can cause is bounded.
+//
+// A problem of the file is a [diag.List].
+func Parse(path string, text []byte, readFile func(string) ([]byte, error), rows ReadRows) (*fleet.Fleet, error) {
+	return read(path, text, readFile, nil, rows)
+}
+
+func read(path string, text []byte, readFile func(string) ([]byte, error), stat func(string) (fs.FileInfo, error), rows ReadRows) (*fleet.Fleet, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, diag.Wrap(diag.Infra, "working folder", err)
+	}
+	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
+	p := &parser{
+		file: path, shown: filepath.Dir(path), dir: filepath.Dir(abs),
+		lines: strings.Split(string(text), "\n"), budget: len(text) + aliasBudget,
+		read: readFile, stat: stat, rows: rows,
+		texts: map[string][]byte{path: text}, sums: map[string]string{},
+		said: map[diag.Problem]bool{}, hidden: map[int]bool{},
+	}
+	var fl *fleet.Fleet
+	if root := p.document(text); root != nil {
+		fl = p.fleet(root, abs)
+	}
+	if err := p.finish(); err != nil {
+		return nil, err
+	}
+	return fl, nil
+}
+
+// parser is one call of Parse. It collects problems and goes on, so that what
+// it returns is of use only when there are none.
+type parser struct {
+	file, shown string // the file and its folder as people named them
+	dir         string // the file's folder, absolute
+	lines       []string
+	budget      int // nodes that may still be visited
+	read        func(string) ([]byte, error)
+	stat        func(string) (fs.FileInfo, error) // nil: folders are not looked for
+	rows        ReadRows
+	probs       diag.List
+	texts       map[string][]byte // files read, by shown name
+	sums        map[string]string // digests of files that templates name
+	said        map[diag.Problem]bool
+	hidden      map[int]bool // lines that may hold a secret by mistake
+}
+
+// problem adds a problem. A field may be looked at more than once, and an
+// alias makes one value stand in many places: one problem is said once.
+func (p *parser) problem(code diag.Code, pos diag.Pos, help, format string, args ...any) {
+	pr := diag.Problem{Code: code, Pos: pos, Help: help, Message: fmt.Sprintf(format, args...)}
+	if !p.said[pr] {
+		p.said[pr] = true
+		p.probs = append(p.probs, pr)
+	}
+}
+
+// hide keeps the source line of n out of problems: people write a password
+// where the name of a variable is asked for.
+func (p *parser) hide(n *yaml.Node) { p.hidden[n.Line] = true }
+
+// userinfo is the part of a URL that may hold a password.
+var userinfo = regexp.MustCompile(`://[^/@\s"']*@`)
+
+func (p *parser) finish() error {
+	l := p.probs.Limit(maxProblems)
+	for name, text := range p.texts {
+		l = l.WithSource(name, text)
+	}
+	for i := range l {
+		if l[i].Pos.File == p.file && p.hidden[l[i].Pos.Line] {
+			l[i].Source = ""
+		}
+		l[i].Source = userinfo.ReplaceAllString(l[i].Source, "://***@")
+	}
+	return l.Err()
+}
+
+// fleet reads the whole file from its root.
+func (p *parser) fleet(root *yaml.Node, abs string) *fleet.Fleet {
+	o, ok := p.object(root, "", "name", "recipe", "images", "output", "platform", "epoch",
+		"secrets", "ssh", "prepare", "registries", "jobs")
+	if !ok {
+		return nil
+	}
+	fl := &fleet.Fleet{
+		Name:       o.text("name", filepath.Base(p.dir)),
+		File:       abs,
+		Output:     p.output(o),
+		Platform:   p.platform(o),
+		Epoch:      p.epoch(o),
+		Secrets:    p.secrets(o),
+		SSH:        p.ssh(o),
+		Prepare:    p.prepare(o),
+		Registries: p.registries(o),
+		Jobs:       o.count("jobs", 1000),
+	}
+	if o.has("name") && fl.Name != "" && !word.MatchString(fl.Name) {
+		p.problem(diag.FleetValue, o.pos("name"), "use letters, digits, dots, dashes and underscores", "the name %q has other characters", fl.Name)
+	}
+	fl.Recipe = p.recipe(o, len(fl.Prepare) > 0)
+	fl.Images = p.images(o, fl.Recipe)
+	return fl
+}
+
+func cannotRead(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "does not exist"
+	case errors.Is(err, fs.ErrPermission):
+		return "cannot be read: permission denied"
+	}
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	return "cannot be read: " + err.Error()
+}

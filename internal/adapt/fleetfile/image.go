@@ -1,0 +1,382 @@
+package fleetfile
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"unicode"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
+)
+
+// block is one entry of images: some rows and the templates that make an image
+// of each.
+type block struct {
+	o            object
+	listed       bool // the rows are from ids or from, not the block itself
+	rows         []fleet.Row
+	id, base     *tmpl
+	tags         []*tmpl
+	args, labels map[string]*tmpl
+	exclude      map[string]*yaml.Node
+}
+
+// images reads every block and renders its rows, in declared order.
+func (p *parser) images(top object, recipe fleet.Recipe) []fleet.Image {
+	if !top.has("images") {
+		top.missing("images", "say which images should exist: images: {ids: [...], base: ..., tag: ...}")
+		return nil
+	}
+	before := len(p.probs)
+	b := &builder{p: p, recipe: recipe, byID: map[string]diag.Pos{}, byTag: map[string]int{}, refs: references{}}
+	n := resolve(top.value("images"))
+	switch n.Kind {
+	case yaml.MappingNode:
+		b.block(p.block(top.value("images"), "images", recipe.BaseArg))
+	case yaml.SequenceNode:
+		for _, it := range top.list("images") {
+			b.block(p.block(it.node, it.path, recipe.BaseArg))
+		}
+	default:
+		p.wrongType(top.value("images"), "images", "a mapping, or a list of them")
+	}
+	b.published()
+	if len(b.images) == 0 && len(p.probs) == before {
+		p.problem(diag.FleetEmpty, top.pos("images"), "name images with ids: or from:", "the fleet has no images")
+	}
+	return b.images
+}
+
+// block reads the fields of a block; what has a problem stays nil.
+func (p *parser) block(n *yaml.Node, path, baseArg string) *block {
+	o, ok := p.object(n, path, "ids", "from", "format", "id", "base", "tag", "tags", "args", "labels", "exclude")
+	if !ok {
+		return nil
+	}
+	b := &block{o: o, listed: o.has("ids") || o.has("from"), exclude: map[string]*yaml.Node{}}
+	b.rows = p.blockRows(o)
+	if !b.listed && !o.has("id") {
+		o.missing("ids", "list ids:, name a file of rows with from:, or give one image an id:")
+	}
+	b.id = p.field(o, "id")
+	if !o.has("id") {
+		b.id = p.compile(&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: "{{.id}}", Line: o.node.Line, Column: o.node.Column}, join(path, "id"))
+	}
+	if b.base = p.field(o, "base"); !o.has("base") {
+		o.missing("base", "name the base image: \"docker.io/org/name-{{.id}}:latest\"")
+	}
+	b.tags = p.tags(o)
+	b.args, b.labels = p.fieldMap(o, "args"), p.fieldMap(o, "labels")
+	p.arguments(o, baseArg)
+	p.labels(o)
+	for _, it := range o.texts("exclude") {
+		b.exclude[it.text] = it.node
+	}
+	return b
+}
+
+func (p *parser) field(o object, name string) *tmpl {
+	if !o.has(name) {
+		return nil
+	}
+	return p.compile(o.value(name), join(o.path, name))
+}
+
+func (p *parser) fieldMap(o object, name string) map[string]*tmpl {
+	out := map[string]*tmpl{}
+	for _, e := range o.names(name) {
+		out[e.name] = p.compile(e.value, join(join(o.path, name), e.name))
+	}
+	return out
+}
+
+func (p *parser) tags(o object) []*tmpl {
+	switch {
+	case o.has("tag") && o.has("tags"):
+		p.problem(diag.FleetValue, p.pos(o.fields["tag"].key), "move it into tags:", "%s has both tag and tags", o.path)
+		return nil
+	case o.has("tag"):
+		return []*tmpl{p.field(o, "tag")}
+	case !o.has("tags"):
+		o.missing("tag", "say where the image goes: \"registry.example.com/agents:{{.id}}\"")
+		return nil
+	}
+	var out []*tmpl
+	before := len(p.probs)
+	for _, it := range o.list("tags") {
+		out = append(out, p.compile(it.node, it.path))
+	}
+	if len(out) == 0 && len(p.probs) == before {
+		p.problem(diag.FleetValue, o.pos("tags"), "name at least one", "%s is empty", join(o.path, "tags"))
+	}
+	return out
+}
+
+// blockRows reads the rows of a block: its ids, its file, or one row without
+// fields for a block that is one image.
+func (p *parser) blockRows(o object) []fleet.Row {
+	var rows []fleet.Row
+	before := len(p.probs)
+	switch {
+	case o.has("ids") && o.has("from"):
+		p.problem(diag.FleetValue, p.pos(o.fields["from"].key), "use two entries of images:", "%s has both ids and from", o.path)
+		return nil
+	case o.has("ids"):
+		for _, it := range o.texts("ids") {
+			rows = append(rows, fleet.Row{Fields: map[string]any{"id": it.text}, Pos: p.pos(it.node)})
+		}
+	case o.has("from"):
+		rows = p.fromFile(o)
+	default:
+		return []fleet.Row{{Pos: o.pos("id")}}
+	}
+	if o.has("format") && !o.has("from") {
+		p.problem(diag.FleetValue, p.pos(o.fields["format"].key), "it says how the file of from: is written", "%s has a format but no from", o.path)
+	}
+	if len(rows) == 0 && len(p.probs) == before {
+		name := "ids"
+		if o.has("from") {
+			name = "from"
+		}
+		p.problem(diag.FleetEmpty, o.pos(name), "", "%s lists no images", join(o.path, name))
+	}
+	return rows
+}
+
+func (p *parser) fromFile(o object) []fleet.Row {
+	name := o.required("from", "name a file of ids or rows")
+	format := ""
+	if o.has("format") {
+		var all []string
+		for _, f := range fleet.Formats() {
+			all = append(all, string(f))
+		}
+		format = o.choice("format", all...)
+	}
+	if name == "" {
+		return nil
+	}
+	shown := p.beside(name)
+	text, err := p.read(shown)
+	if err == nil && p.rows == nil {
+		err = errors.ErrUnsupported
+	}
+	if err != nil {
+		p.problem(diag.FleetNotFound, o.pos("from"), "paths are relative to the folder of the fleet file", "the instance list %s %s", name, cannotRead(err))
+		return nil
+	}
+	rows, err := p.rows(shown, format, text)
+	var l diag.List
+	if errors.As(err, &l) {
+		p.probs = append(p.probs, l...)
+	} else if err != nil {
+		p.problem(diag.RowSyntax, diag.Pos{File: shown}, "", "%v", err)
+	}
+	p.texts[shown] = []byte(strings.TrimPrefix(string(text), "\ufeff"))
+	return rows
+}
+
+// builder makes images of blocks and keeps ids and tags unique.
+type builder struct {
+	p      *parser
+	recipe fleet.Recipe
+	images []fleet.Image
+	byID   map[string]diag.Pos
+	byTag  map[string]int // index of the image
+	refs   references
+}
+
+// block renders every row of a block. Templates that could not be read are
+// passed over, so that the others are still tried.
+func (b *builder) block(bl *block) {
+	if bl == nil {
+		return
+	}
+	union := shape{}
+	data := make([]mapping, len(bl.rows))
+	for i, r := range bl.rows {
+		data[i] = fields(r.Fields)
+		union.add(data[i])
+	}
+	args := make(mapping, len(b.recipe.Args))
+	for k, v := range b.recipe.Args {
+		args[k] = v
+	}
+	excluded := map[string]bool{}
+	for i, r := range bl.rows {
+		union.fill(data[i])
+		own := data[i]
+		d := maps.Clone(own)
+		d["row"], d["index"], d["args"] = own, i, args
+		b.row(bl, r.Pos, d, excluded)
+	}
+	b.p.report(bl.id, len(bl.rows))
+	b.p.report(bl.base, len(bl.rows))
+	for _, t := range bl.tags {
+		b.p.report(t, len(bl.rows))
+	}
+	for _, m := range []map[string]*tmpl{bl.args, bl.labels} {
+		for _, name := range slices.Sorted(maps.Keys(m)) {
+			b.p.report(m[name], len(bl.rows))
+		}
+	}
+	b.notExcluded(bl, excluded)
+}
+
+// notExcluded reports exclusions that name no row.
+func (b *builder) notExcluded(bl *block, excluded map[string]bool) {
+	if bl.id == nil || len(bl.id.failed) > 0 {
+		return
+	}
+	for id, n := range bl.exclude {
+		if excluded[id] {
+			continue
+		}
+		known := slices.Sorted(maps.Keys(b.byID))
+		help := "remove it from exclude:"
+		if near := diag.Nearest(id, known); near != "" {
+			help = fmt.Sprintf("did you mean %s?", near)
+		}
+		b.p.problem(diag.FleetValue, b.p.pos(n), help, "%s: no row has the id %s", join(bl.o.path, "exclude"), id)
+	}
+}
+
+// row makes the image of one row.
+func (b *builder) row(bl *block, pos diag.Pos, d mapping, excluded map[string]bool) {
+	if bl.id == nil {
+		return
+	}
+	id, ok := bl.id.render(pos, d)
+	if !ok {
+		return
+	}
+	id = strings.TrimSpace(id)
+	if bl.exclude[id] != nil {
+		excluded[id] = true
+		return
+	}
+	if !b.id(id, pos) {
+		return
+	}
+	d["id"] = id
+	im := fleet.Image{ID: id, Pos: pos}
+	if bl.base != nil {
+		if s, ok := bl.base.render(pos, d); ok {
+			im.Base = b.base(bl.base, id, s)
+		}
+	}
+	im.Args = renderMap(bl.args, pos, d)
+	if len(im.Args) > 0 { // labels and tags see what the image is built with
+		all := maps.Clone(d["args"].(mapping))
+		for k, v := range im.Args {
+			all[k] = v
+		}
+		d["args"] = all
+	}
+	if im.Base != "" {
+		d["base"] = im.Base
+	} else {
+		d["base"] = missing("base")
+	}
+	im.Labels = renderMap(bl.labels, pos, d)
+	if im.Base == "" { // said already
+		return
+	}
+	index := len(b.images)
+	b.images = append(b.images, im)
+	for _, t := range bl.tags {
+		if t == nil {
+			continue
+		}
+		if s, ok := t.render(pos, d); ok {
+			if tag := b.tag(t, index, s); tag != "" {
+				im.Tags = append(im.Tags, tag)
+			}
+		}
+	}
+	b.images[index] = im
+}
+
+func renderMap(m map[string]*tmpl, pos diag.Pos, d mapping) map[string]string {
+	if len(m) == 0 {
+		return nil
+	}
+	out := make(map[string]string, len(m))
+	for name, t := range m {
+		if t == nil {
+			continue
+		}
+		if s, ok := t.render(pos, d); ok {
+			out[name] = s
+		}
+	}
+	return out
+}
+
+// maxID is the longest id in bytes.
+const maxID = 256
+
+// id checks an id and that no other image has it.
+func (b *builder) id(id string, pos diag.Pos) bool {
+	first, dup := b.byID[id]
+	switch {
+	case id == "":
+		b.p.problem(diag.RowField, pos, "id: says which field of a row is its id", "the id is empty")
+	case len(id) > maxID:
+		b.p.problem(diag.RowField, pos, "id: says which field of a row is its id", "the id is longer than %d bytes", maxID)
+	case strings.ContainsFunc(id, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }):
+		b.p.problem(diag.RowField, pos, "id: says which field of a row is its id", "the id %q has white space or control characters", id)
+	case dup:
+		b.p.problem(diag.ImageDuplicate, pos, "remove one of them, or make id: tell them apart", "the image %s is declared twice; first at %s", id, first)
+	default:
+		b.byID[id] = pos
+		return true
+	}
+	return false
+}
+
+// base is the full reference of a base, or "" after a problem.
+func (b *builder) base(t *tmpl, id, s string) string {
+	ref, help, err := b.refs.base(s)
+	if err != nil {
+		b.p.problem(diag.FleetReference, t.pos, help, "%s: the base %q of image %s %v", t.path, s, id, err)
+		return ""
+	}
+	return ref
+}
+
+// tag is the full reference of a tag, or "" after a problem.
+func (b *builder) tag(t *tmpl, index int, s string) string {
+	im := b.images[index]
+	ref, help, err := b.refs.tag(s)
+	if err != nil {
+		b.p.problem(diag.FleetReference, t.pos, help, "%s: the tag %q of image %s %v", t.path, s, im.ID, err)
+		return ""
+	}
+	if first, dup := b.byTag[ref]; dup {
+		other := b.images[first]
+		help := fmt.Sprintf("put {{.id}} into %s at %s", t.path, t.pos)
+		if first == index {
+			help = "remove one of them"
+		}
+		b.p.problem(diag.TagDuplicate, im.Pos, help, "the image %s would be published as %s, and so would %s at %s", im.ID, ref, other.ID, other.Pos)
+		return ""
+	}
+	b.byTag[ref] = index
+	return ref
+}
+
+// published reports images that would be published over a base of the fleet:
+// the next run would start from its own result.
+func (b *builder) published() {
+	for _, im := range b.images {
+		if first, ok := b.byTag[im.Base]; ok {
+			b.p.problem(diag.FleetReference, im.Pos, "publish under another name", "the base %s of image %s is what image %s would be published as", im.Base, im.ID, b.images[first].ID)
+		}
+	}
+}
