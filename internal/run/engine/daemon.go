@@ -3,8 +3,10 @@ package engine
 import (
 	"context"
 	"errors"
+	"net"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -179,3 +181,17 @@ func (d disk) Release(ctx context.Context, ids []string) (int, int64, error) {
 
 // Space implements [Disk].
 func (d disk) Space() (journal.DiskData, error) { return space(d.daemon.Root()) }
+
+// isLoopback tells whether host names the machine that it is used on.
+func isLoopback(host string) bool {
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// hostname is a registry host without its port.
+func hostname(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		return name
+	}
+	return host
+}

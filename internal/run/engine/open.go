@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,9 +12,11 @@ import (
 	"github.com/lapstrake/lapstrake/internal/adapt/filetree"
 	"github.com/lapstrake/lapstrake/internal/adapt/prepare"
 	"github.com/lapstrake/lapstrake/internal/adapt/registry"
+	"github.com/lapstrake/lapstrake/internal/decide/limit"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
+	"github.com/lapstrake/lapstrake/internal/model/traffic"
 )
 
 // Setup says what to open.
@@ -45,7 +48,7 @@ func Open(ctx context.Context, s Setup) (*Engine, error) {
 	keychain := creds.New(s.Fleet.Registries)
 	store, err := registry.New(registry.Options{
 		Registries: s.Fleet.Registries, Facts: filepath.Join(s.State, "facts"),
-		StrictMounts: s.StrictMounts, UserAgent: s.UserAgent, Credentials: credentials(keychain),
+		StrictMounts: s.StrictMounts, UserAgent: s.UserAgent, Credentials: credentials(keychain), Limits: limits,
 	})
 	if err != nil {
 		return nil, err
@@ -55,6 +58,11 @@ func Open(ctx context.Context, s Setup) (*Engine, error) {
 		return nil, err
 	}
 	return e, nil
+}
+
+// limits paces the requests to one host.
+func limits(_ string, concurrency int) traffic.Policy {
+	return limit.New(limit.Options{Concurrency: concurrency, Random: rand.Float64})
 }
 
 // credentials lets the store look up what the keychain knows.

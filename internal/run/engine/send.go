@@ -184,7 +184,9 @@ func (e *Engine) makeLayers(ctx context.Context, id graph.Digest, v *graph.Varia
 	if err != nil {
 		return layerSet{}, err
 	}
-	built, err := w.Solver.Solve(ctx, e.job(v.Shared.Definition, repo), e.recorder("", planned(v, nil)))
+	steps := e.solveSteps("", planned(v, nil))
+	built, err := w.Solver.Solve(ctx, e.job(v.Shared.Definition, repo), steps.record)
+	steps.flush()
 	if err != nil {
 		return layerSet{}, err
 	}

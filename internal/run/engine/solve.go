@@ -87,14 +87,15 @@ func (e *Engine) solveOne(ctx context.Context, w *Worker, t task) error {
 	}
 	job.Annotations = publish.Annotations(e.Fleet.Output, t.unit.Key)
 	find := planned(t.facts.Variant, steps)
-	seen := evidence.Tally{Ran: e.steps.executed, Kind: func(d graph.Digest) graph.Kind {
+	warmth := evidence.Tally{Ran: e.steps.executed, Kind: func(d graph.Digest) graph.Kind {
 		if step := find(d); step != nil {
 			return step.Kind
 		}
 		return ""
 	}}
-	record := e.recorder(t.unit.Image, find)
-	built, err := w.Solver.Solve(ctx, job, func(r journal.StepRecord) { seen.Add(r); record(r) })
+	steplog := e.solveSteps(t.unit.Image, find)
+	built, err := w.Solver.Solve(ctx, job, func(r journal.StepRecord) { warmth.Add(r); steplog.record(r) })
+	steplog.flush()
 	if err != nil {
 		return err
 	}
@@ -111,7 +112,7 @@ func (e *Engine) solveOne(ctx context.Context, w *Worker, t task) error {
 	if err := e.tag(ctx, t, publish.Object{MediaType: mediaType, Digest: built.Digest, Data: data}); err != nil {
 		return err
 	}
-	e.done(t, built.Digest, seen.Temperature())
+	e.done(t, built.Digest, warmth.Temperature())
 	return nil
 }
 
@@ -192,29 +193,53 @@ func planned(v *graph.Variant, steps map[graph.Digest]graph.Digest) func(graph.D
 	}
 }
 
-// recorder writes the steps of one solve to the journal when they are complete.
-func (e *Engine) recorder(image string, find func(graph.Digest) *graph.Step) func(journal.StepRecord) {
-	return func(r journal.StepRecord) {
-		if e.Run == nil {
-			return
+// solveSteps writes the steps of one solve to the journal. The daemon may start
+// and complete a vertex several times, first to look it up and then to run it,
+// so a step is written once, when the solve has ended.
+type solveSteps struct {
+	e     *Engine
+	image string // empty for a solve that serves many
+	find  func(graph.Digest) *graph.Step
+	order []graph.Digest
+	last  map[graph.Digest]journal.StepRecord
+}
+
+func (e *Engine) solveSteps(image string, find func(graph.Digest) *graph.Step) *solveSteps {
+	return &solveSteps{e: e, image: image, find: find, last: map[graph.Digest]journal.StepRecord{}}
+}
+
+// record takes a report; output of steps is kept at once.
+func (s *solveSteps) record(r journal.StepRecord) {
+	if len(r.Log) > 0 && s.e.Run != nil {
+		s.e.Run.WriteLog(s.image, r.Name, r.Log)
+	}
+	r.Log = nil
+	if _, ok := s.last[r.Digest]; !ok {
+		s.order = append(s.order, r.Digest)
+	}
+	s.last[r.Digest] = r
+}
+
+// flush writes what completed, each execution once however many solves saw it.
+func (s *solveSteps) flush() {
+	for _, d := range s.order {
+		r := s.last[d]
+		if r.Completed.IsZero() && r.Error == "" || !s.e.steps.first(r) {
+			continue
 		}
-		if len(r.Log) > 0 {
-			e.Run.WriteLog(image, r.Name, r.Log)
-		}
-		if r.Completed.IsZero() && r.Error == "" || !e.steps.first(r) {
-			return
-		}
-		data := journal.StepData{Name: r.Name, Cached: r.Cached, Error: r.Error, Pulled: r.Pulled, Shared: image == ""}
+		data := journal.StepData{Name: r.Name, Cached: r.Cached, Error: r.Error, Pulled: r.Pulled, Shared: s.image == ""}
 		if !r.Started.IsZero() && !r.Completed.IsZero() {
 			data.Took = r.Completed.Sub(r.Started)
 		}
-		ev := event(journal.StepDone, image, nil)
+		ev := event(journal.StepDone, s.image, nil)
 		ev.Step = r.Digest
-		if step := find(r.Digest); step != nil {
+		if step := s.find(r.Digest); step != nil {
 			ev.Step, data.Kind, data.Shared = step.Digest, step.Kind, !step.BaseBound
 		}
 		ev.Data = encode(data)
-		e.Run.Append(ev)
+		if s.e.Run != nil {
+			s.e.Run.Append(ev)
+		}
 	}
 }
 

@@ -109,7 +109,7 @@ func (a *app) progress(run *engine.Record) (stop func()) {
 			case <-tick.C:
 			}
 			var line string
-			run.Summary(func(s *summary.Summary) error { line = text.Progress(s); return nil })
+			run.Summary(func(s *summary.Summary) error { line = progressLine(s); return nil })
 			if line != last {
 				fmt.Fprintln(a.Err, line)
 				last = line
@@ -117,4 +117,17 @@ func (a *app) progress(run *engine.Record) (stop func()) {
 		}
 	}()
 	return func() { close(done); <-ended }
+}
+
+// progressLine is how far a run is.
+func progressLine(s *summary.Summary) string {
+	done := s.Built + s.Retagged + s.Skipped
+	line := fmt.Sprintf("%s of %s images", text.Count(int64(done)), text.Count(int64(s.Images)))
+	if s.Failed > 0 {
+		line += fmt.Sprintf(", %s failed", text.Count(int64(s.Failed)))
+	}
+	if s.StepsExecuted != nil {
+		line += fmt.Sprintf(", %s steps executed", text.Count(*s.StepsExecuted))
+	}
+	return line
 }

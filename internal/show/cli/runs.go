@@ -25,16 +25,12 @@ func (a *app) runsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			rows := make([]text.Run, 0, len(infos))
-			for _, info := range infos {
-				s, err := readSummary(info.Dir)
-				if err != nil {
-					return err
-				}
-				rows = append(rows, text.Run{ID: info.ID, Summary: s})
-			}
 			if a.json {
-				return json.NewEncoder(a.Out).Encode(rows)
+				return json.NewEncoder(a.Out).Encode(infos)
+			}
+			rows := make([]text.Run, 0, len(infos))
+			for _, i := range infos {
+				rows = append(rows, text.Run{ID: i.ID, Fleet: i.Fleet, Started: i.Started, Last: i.Last, Ended: i.Ended, Exit: i.Exit, InUse: i.InUse})
 			}
 			return text.Runs(a.Out, rows, text.Options{Width: a.width()})
 		},

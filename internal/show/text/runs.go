@@ -3,21 +3,17 @@ package text
 import (
 	"fmt"
 	"io"
-	"time"
+
+	"github.com/lapstrake/lapstrake/internal/decide/summary"
 )
 
 // Run is a row of the list of runs.
 type Run struct {
-	ID    string
-	Fleet string
-	// Started and Last are the times of its first and last event; zero when it
-	// has none.
-	Started, Last time.Time
-	// Ended is true when the run closed its journal, with Exit.
-	Ended bool
-	Exit  int
-	// InUse is true while a process writes it.
-	InUse bool
+	ID string `json:"id"`
+	// InUse is true while a process writes the run.
+	InUse bool `json:"inUse"`
+	// Summary is what it came to; nil when its journal cannot be read.
+	Summary *summary.Summary `json:"summary"`
 }
 
 // state says in a word how the run stands.
@@ -25,15 +21,19 @@ func (r Run) state() (style, string) {
 	switch {
 	case r.InUse:
 		return plain, "running"
-	case !r.Ended || r.Exit == 130:
+	case r.Summary == nil:
+		return red, "unreadable"
+	case r.Summary.Exit == nil || *r.Summary.Exit == 130:
 		return amber, "interrupted"
-	case r.Exit == 0:
+	case *r.Summary.Exit == 0:
 		return plain, "done"
 	}
-	return red, fmt.Sprintf("exit %d", r.Exit)
+	return red, fmt.Sprintf("exit %d", *r.Summary.Exit)
 }
 
-// Runs renders a list of runs in the order given. Times are in UTC.
+// Runs renders a list of runs in the order given: how each stands, how many of
+// its images are in place, how long it took, and whose it is. What the width
+// has no room for is left out, from the right.
 func Runs(w io.Writer, runs []Run, o Options) error {
 	g := newPage(o)
 	if len(runs) == 0 {
@@ -44,25 +44,32 @@ func Runs(w io.Writer, runs []Run, o Options) error {
 	for _, r := range runs {
 		wide = max(wide, width(r.ID))
 	}
-	wide = min(wide, g.o.Width-16)
-	full := g.o.Width-wide >= 46
-	title := fmt.Sprintf("%s  %-11s", pad("run", wide), "state")
-	if full {
-		title += fmt.Sprintf("  %-16s  %s", "started", "fleet")
+	wide = min(wide, g.o.Width-14)
+	row := func(s style, id, state, images, took, fleet string) {
+		line := pad(id, wide) + "  " + pad(state, 11)
+		for _, cell := range []string{fmt.Sprintf("  %13s", images), fmt.Sprintf("  %11s", took)} {
+			if width(line)+width(cell) > g.o.Width {
+				break
+			}
+			line += cell
+		}
+		if room := g.o.Width - width(line) - 2; room >= 10 {
+			line += "  " + fit(clean(fleet), room)
+		}
+		g.line(s, line)
 	}
-	g.line(bold, title)
+	row(bold, "run", "state", "images", "took", "fleet")
 	for _, r := range runs {
 		mark, state := r.state()
-		line := fmt.Sprintf("%s  %-11s", pad(r.ID, wide), state)
-		if full {
-			started := "-"
-			if !r.Started.IsZero() {
-				started = r.Started.UTC().Format("2006-01-02 15:04")
+		images, took, fleet := "-", "-", ""
+		if s := r.Summary; s != nil {
+			images = fmt.Sprintf("%d of %d", s.Built+s.Skipped+s.Retagged, s.Images)
+			if s.WallSeconds != nil {
+				took = seconds(*s.WallSeconds)
 			}
-			line += fmt.Sprintf("  %-16s  ", started)
-			line += fit(clean(r.Fleet), max(0, g.o.Width-width(line)))
+			fleet = s.Fleet
 		}
-		g.line(mark, line)
+		row(mark, r.ID, state, images, took, fleet)
 	}
 	return g.to(w)
 }

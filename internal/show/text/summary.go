@@ -146,7 +146,11 @@ func took(g *page, s *summary.Summary) {
 	var p []string
 	p = size(p, s.BytesPulled, "pulled")
 	p = size(p, s.BytesPushed, "pushed")
-	row("bytes", size(p, s.BytesMounted, "mounted"))
+	p = size(p, s.BytesMounted, "mounted")
+	if s.MountsRefused != nil && *s.MountsRefused > 0 {
+		p = append(p, counted(*s.MountsRefused, "mount")+" refused")
+	}
+	row("bytes", p)
 	row("disk", diskParts(s))
 	if len(rows) == 0 {
 		return
