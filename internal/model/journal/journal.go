@@ -164,6 +164,8 @@ type RequestData struct {
 	Pulled  int64            `json:"pulled"`
 	Pushed  int64            `json:"pushed"`
 	Mounted int64            `json:"mounted"`
+	// MountsRefused counts mounts that a registry turned into copies.
+	MountsRefused int64 `json:"mountsRefused,omitempty"`
 }
 
 // NoteData is a remark for people.

@@ -36,6 +36,10 @@ type Ruling struct {
 	// Again answers Done: the request counts as asked again, and its id comes
 	// back in Send. When it is false, the request is over.
 	Again bool
+	// Refuse are waiting requests that will not be sent, because the host wants
+	// none before Until, which is too far away to wait for.
+	Refuse []uint64
+	Until  time.Time
 	// Wake is when the policy wants the next event at the latest; the zero time
 	// means that it can wait for one.
 	Wake time.Time
