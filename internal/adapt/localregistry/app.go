@@ -99,7 +99,7 @@ func (c logContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// withLog returns a context that makes the library log warnings to w, and a
+// withLog returns a context that makes the library log its faults to w, and a
 // logger for the HTTP server that writes there too. A nil w discards.
 func withLog(ctx context.Context, w io.Writer) (context.Context, *stdlog.Logger) {
 	l := logrus.New()
@@ -116,13 +116,16 @@ func withLog(ctx context.Context, w io.Writer) (context.Context, *stdlog.Logger)
 	return logContext{ctx, logrus.NewEntry(l)}, std
 }
 
-// ownFaults leaves out what the library logs, as errors, about requests that are
-// the client's affair: a manifest that is not there, a token that is missing.
+// ownFaults keeps to what is the registry's affair: answers of 500 and more,
+// which carry their cause, and what no request brought about. The library logs
+// wrong passwords and missing manifests as warnings and errors too.
 type ownFaults struct{ logrus.Formatter }
 
 // Format returns the line for an entry, or nothing.
 func (f ownFaults) Format(e *logrus.Entry) ([]byte, error) {
-	if status, ok := e.Data["http.response.status"].(int); ok && status >= 400 && status < 500 {
+	_, asked := e.Data["http.request.method"]
+	status, _ := e.Data["http.response.status"].(int)
+	if asked && status < 500 {
 		return nil, nil
 	}
 	return f.Formatter.Format(e)
@@ -135,8 +138,11 @@ type lockedWriter struct {
 	w  io.Writer
 }
 
-// Write writes p in one piece.
+// Write writes p in one piece, if there is anything in it.
 func (l *lockedWriter) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.w.Write(p)

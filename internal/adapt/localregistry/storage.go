@@ -49,7 +49,10 @@ type quick struct {
 
 // PutContent writes the file in one step.
 func (d quick) PutContent(_ context.Context, path string, content []byte) error {
-	full := filepath.Join(d.root, path)
+	full, err := d.full(path)
+	if err != nil {
+		return err
+	}
 	tmp, err := createTemp(full)
 	if err != nil {
 		return err
@@ -63,6 +66,14 @@ func (d quick) PutContent(_ context.Context, path string, content []byte) error 
 		os.Remove(tmp.Name())
 	}
 	return err
+}
+
+// full is where a path of the storage is on disk.
+func (d quick) full(path string) (string, error) {
+	if !storagedriver.PathRegexp.MatchString(path) {
+		return "", storagedriver.InvalidPathError{Path: path, DriverName: d.Name()}
+	}
+	return filepath.Join(d.root, path), nil
 }
 
 // createTemp makes a file beside path, and their folder when it is missing.
@@ -80,7 +91,10 @@ func createTemp(path string) (*os.File, error) {
 
 // Writer opens the file of an upload.
 func (d quick) Writer(_ context.Context, path string, add bool) (storagedriver.FileWriter, error) {
-	full := filepath.Join(d.root, path)
+	full, err := d.full(path)
+	if err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(filepath.Dir(full), 0o777); err != nil {
 		return nil, err
 	}
