@@ -173,12 +173,11 @@ func (h *Host) refuse(r *traffic.Ruling) {
 // send starts what may start now, and says when more may.
 func (h *Host) send(r *traffic.Ruling) {
 	for len(h.waiting) > 0 && len(h.inFlight) < h.allowed() {
-		if t := h.opens(); t.After(h.now) {
-			r.Wake = t
-			return
-		}
 		i, t := h.ready()
-		if i < 0 {
+		if open := h.opens(); open.After(t) {
+			t = open
+		}
+		if t.After(h.now) {
 			r.Wake = t
 			return
 		}
@@ -198,7 +197,7 @@ func (h *Host) send(r *traffic.Ruling) {
 }
 
 // ready finds the first request that may go, or the time of the first that
-// will.
+// will, which is in the future.
 func (h *Host) ready() (int, time.Time) {
 	var first time.Time
 	for i, q := range h.waiting {
@@ -350,5 +349,7 @@ func (h *Host) heed(header map[string][]string) {
 			h.closed = until
 		}
 	}
+	// What is in flight may not be counted yet.
+	s.remaining = max(0, s.remaining-float64(len(h.inFlight)))
 	h.bucket.state(h.now, s)
 }
