@@ -290,6 +290,9 @@ func TestBudget(t *testing.T) {
 		s.ask(id)
 		if s.done(id, 500) {
 			again++
+			if s.h.budget < 0 {
+				t.Fatalf("budget is %v after %d repetitions", s.h.budget, again)
+			}
 			s.h.Step(s.now, traffic.Event{Kind: traffic.Drop, ID: id})
 		}
 		id++
