@@ -30,6 +30,11 @@ type DaemonOptions struct {
 	CACert, Cert, Key string
 }
 
+// TLS is what dialing a tcp:// daemon needs.
+func (o DaemonOptions) TLS() buildkit.Options {
+	return buildkit.Options{CA: o.CACert, Cert: o.Cert, Key: o.Key}
+}
+
 // Daemon is the daemon of one run: started or reached when first needed, and
 // let go by Close.
 type Daemon struct {
@@ -69,7 +74,7 @@ func (d *Daemon) Connect(ctx context.Context) (*Worker, error) {
 		return nil, err
 	}
 	var err error
-	if d.client, err = buildkit.Dial(ctx, addr, buildkit.Options{CA: d.opts.CACert, Cert: d.opts.Cert, Key: d.opts.Key}); err != nil {
+	if d.client, err = buildkit.Dial(ctx, addr, d.opts.TLS()); err != nil {
 		return nil, err
 	}
 	info, err := d.client.Info(ctx)

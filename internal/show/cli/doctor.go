@@ -22,7 +22,12 @@ func (a *app) doctorCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			findings := worker.Doctor(c.Context(), worker.Options{State: filepath.Join(state, "worker"), Buildkitd: w.Buildkitd, Runc: w.Runc, Address: w.Address})
+			var findings []worker.Finding
+			if w.Address != "" {
+				findings = worker.DoctorRemote(c.Context(), w.Address, w.TLS())
+			} else {
+				findings = worker.Doctor(c.Context(), worker.Options{State: filepath.Join(state, "worker"), Buildkitd: w.Buildkitd, Runc: w.Runc})
+			}
 			if a.json {
 				if err := json.NewEncoder(a.Out).Encode(findings); err != nil {
 					return diag.Wrap(diag.Infra, "write", err)

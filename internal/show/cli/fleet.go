@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/fleetfile"
+	"github.com/lapstrake/lapstrake/internal/adapt/rows"
 	"github.com/lapstrake/lapstrake/internal/decide/planner"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
@@ -46,7 +47,7 @@ func (f *fleetFlags) load(args []string) (*fleet.Fleet, error) {
 	if len(args) > 0 {
 		path = args[0]
 	}
-	fl, err := fleetfile.Load(path)
+	fl, err := fleetfile.Load(path, rows.Read)
 	if err != nil {
 		return nil, err
 	}

@@ -25,12 +25,16 @@ func (a *app) runsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.json {
-				return json.NewEncoder(a.Out).Encode(infos)
-			}
 			rows := make([]text.Run, 0, len(infos))
-			for _, i := range infos {
-				rows = append(rows, text.Run{ID: i.ID, Fleet: i.Fleet, Started: i.Started, Last: i.Last, Ended: i.Ended, Exit: i.Exit, InUse: i.InUse})
+			for _, info := range infos {
+				row := text.Run{ID: info.ID, InUse: info.InUse}
+				if s, err := readSummary(info.Dir); err == nil {
+					row.Summary = s
+				}
+				rows = append(rows, row)
+			}
+			if a.json {
+				return json.NewEncoder(a.Out).Encode(rows)
 			}
 			return text.Runs(a.Out, rows, text.Options{Width: a.width()})
 		},
