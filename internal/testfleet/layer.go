@@ -39,15 +39,15 @@ func digestOf(data []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// random returns a stream of bytes that depends on its arguments only.
-func random(seed int64, name string) *rand.ChaCha8 {
+// noise returns a stream of bytes that depends on its arguments only.
+func noise(seed int64, name string) *rand.ChaCha8 {
 	return rand.NewChaCha8(sha256.Sum256(fmt.Appendf(nil, "%d %s", seed, name)))
 }
 
 // filler is n bytes that compress to about half.
 func filler(seed int64, name string, n int64) []byte {
 	raw := make([]byte, n/2+1)
-	_, _ = random(seed, name).Read(raw) // never fails
+	_, _ = noise(seed, name).Read(raw) // never fails
 	return []byte(hex.EncodeToString(raw))[:n]
 }
 

@@ -128,12 +128,33 @@ func (u *authority) settings() configuration.Auth {
 		}}
 	}
 	return configuration.Auth{"token": configuration.Parameters{
-		"realm":   "http://" + u.host + "/token",
+		"realm":   u.realm(u.host),
 		"issuer":  issuer,
 		"service": service,
 		"jwks":    filepath.Join(u.dir, "keys"),
 	}}
 }
+
+// realm is the address of the token service as seen at a host.
+func (u *authority) realm(host string) string { return "http://" + host + "/token" }
+
+// realmWriter sends clients that came through a proxy back there for their
+// token. Some refuse to go to another loopback address than the one they asked.
+type realmWriter struct {
+	http.ResponseWriter
+	from, to string
+}
+
+// WriteHeader puts the right address into a challenge.
+func (w *realmWriter) WriteHeader(status int) {
+	if c := w.Header().Get("WWW-Authenticate"); c != "" {
+		w.Header().Set("WWW-Authenticate", strings.Replace(c, w.from, w.to, 1))
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap gives a ResponseController what is below.
+func (w *realmWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // wrap serves tokens and turns away what the registry itself would let pass.
 // The function add counts.
@@ -145,7 +166,7 @@ func (u *authority) wrap(h http.Handler, add func(string)) http.Handler {
 			u.serveToken(w, q)
 		case u.Token:
 			u.dropStale(q)
-			h.ServeHTTP(w, q)
+			h.ServeHTTP(&realmWriter{ResponseWriter: w, from: u.realm(u.host), to: u.realm(q.Host)}, q)
 		default:
 			if n, denied := u.denied(q); denied {
 				add(q.Method + " " + kindOf(q))

@@ -149,6 +149,24 @@ func TestTokenAuth(t *testing.T) {
 	c.want(401, "GET", "/v2/")
 }
 
+// Who comes by another name, such as a proxy's, is sent there for the token.
+func TestTokenRealmFollowsHost(t *testing.T) {
+	r := start(t, Options{Auth: people(true)})
+	q, err := http.NewRequest("GET", "http://"+r.Host()+"/v2/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.Host = "127.0.0.1:9"
+	a, err := newClient(t, r).http.Do(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Body.Close()
+	if got := a.Header.Get("WWW-Authenticate"); !strings.HasPrefix(got, `Bearer realm="http://127.0.0.1:9/token",`) {
+		t.Errorf("challenge %q", got)
+	}
+}
+
 // The mount's scope names both repositories.
 func TestTokenMount(t *testing.T) {
 	r := start(t, Options{Auth: people(true)})
