@@ -39,18 +39,21 @@ var impure = []string{"os", "net", "log", "io/ioutil", "os/exec", "syscall", "ru
 // foreign says which package alone may import a foreign module. Test files and
 // testfleet are free.
 var foreign = map[string]string{
-	"github.com/moby/buildkit/frontend":      "internal/adapt/dockerfile",
-	"github.com/moby/buildkit/client/llb":    "internal/adapt/dockerfile",
-	"github.com/moby/buildkit/client":        "internal/adapt/buildkit",
-	"github.com/moby/buildkit/session":       "internal/adapt/buildkit",
-	"github.com/google/go-containerregistry": "internal/adapt/registry",
-	"github.com/distribution/distribution":   "internal/adapt/localregistry",
-	"github.com/docker/cli":                  "internal/adapt/creds",
-	"go.yaml.in/yaml":                        "internal/adapt/fleetfile",
-	"github.com/klauspost/compress":          "internal/adapt/runlog",
-	"github.com/spf13/cobra":                 "internal/show/cli",
-	"github.com/moby/patternmatcher":         "internal/adapt/filetree",
-	"github.com/distribution/reference":      "internal/adapt/fleetfile",
+	"github.com/moby/buildkit/frontend/dockerfile":     "internal/adapt/dockerfile",
+	"github.com/moby/buildkit/frontend/dockerui":       "internal/adapt/dockerfile",
+	"github.com/moby/buildkit/frontend/gateway/client": "internal/adapt/dockerfile",
+	"github.com/moby/buildkit/frontend/gateway/pb":     "internal/adapt/buildkit",
+	"github.com/moby/buildkit/client/llb":              "internal/adapt/dockerfile",
+	"github.com/moby/buildkit/client":                  "internal/adapt/buildkit",
+	"github.com/moby/buildkit/session":                 "internal/adapt/buildkit",
+	"github.com/google/go-containerregistry":           "internal/adapt/registry",
+	"github.com/distribution/distribution":             "internal/adapt/localregistry",
+	"github.com/docker/cli":                            "internal/adapt/creds",
+	"go.yaml.in/yaml":                                  "internal/adapt/fleetfile",
+	"github.com/klauspost/compress":                    "internal/adapt/runlog",
+	"github.com/spf13/cobra":                           "internal/show/cli",
+	"github.com/moby/patternmatcher":                   "internal/adapt/filetree",
+	"github.com/distribution/reference":                "internal/adapt/fleetfile",
 }
 
 type file struct {
