@@ -42,7 +42,6 @@ var foreign = map[string]string{
 	"github.com/moby/buildkit/frontend/dockerfile":     "internal/adapt/dockerfile",
 	"github.com/moby/buildkit/frontend/dockerui":       "internal/adapt/dockerfile",
 	"github.com/moby/buildkit/frontend/gateway/client": "internal/adapt/dockerfile",
-	"github.com/moby/buildkit/frontend/gateway/pb":     "internal/adapt/buildkit",
 	"github.com/moby/buildkit/client/llb":              "internal/adapt/dockerfile",
 	"github.com/moby/buildkit/client":                  "internal/adapt/buildkit",
 	"github.com/moby/buildkit/session":                 "internal/adapt/buildkit",
