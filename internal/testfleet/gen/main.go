@@ -7,8 +7,8 @@
 //	gen change -dir DIR [-nothing]                        change its source
 //	gen registry -root DIR [-addr 127.0.0.1:5055]         serve a registry
 //
-// The registry prints its counts of requests as one line of JSON on SIGUSR1,
-// and starts counting anew on SIGUSR2.
+// The registry prints its counts of requests as one line of JSON on SIGUSR1;
+// on SIGUSR2 it does so and starts counting anew.
 package main
 
 import (
@@ -162,11 +162,11 @@ func registry(ctx context.Context, fs *flag.FlagSet, stdout, stderr io.Writer) f
 		for {
 			select {
 			case s := <-signals:
+				counts := r.Requests()
 				if s == syscall.SIGUSR2 {
 					r.Reset()
-					continue
 				}
-				if err := json.NewEncoder(stdout).Encode(r.Requests()); err != nil {
+				if err := json.NewEncoder(stdout).Encode(counts); err != nil {
 					return err
 				}
 			case <-ctx.Done():

@@ -132,8 +132,8 @@ func TestRegistryAndBases(t *testing.T) {
 	if want := "2 bases of 3 distinct layers on " + host + "\n"; out != want {
 		t.Errorf("%q, want %q", out, want)
 	}
-	counts := func() map[string]int64 {
-		if err := syscall.Kill(os.Getpid(), syscall.SIGUSR1); err != nil {
+	counts := func(s syscall.Signal) map[string]int64 {
+		if err := syscall.Kill(os.Getpid(), s); err != nil {
 			t.Fatal(err)
 		}
 		var got map[string]int64
@@ -143,8 +143,13 @@ func TestRegistryAndBases(t *testing.T) {
 		return got
 	}
 	want := map[string]int64{"HEAD manifest": 3, "PUT manifest": 3, "POST mount": 2, "POST upload": 6, "PUT upload": 6}
-	if diff := cmp.Diff(want, counts()); diff != "" {
-		t.Errorf("counts (-want +got):\n%s", diff)
+	for _, s := range []syscall.Signal{syscall.SIGUSR1, syscall.SIGUSR2} {
+		if diff := cmp.Diff(want, counts(s)); diff != "" {
+			t.Errorf("counts (-want +got):\n%s", diff)
+		}
+	}
+	if got := counts(syscall.SIGUSR1); len(got) != 0 {
+		t.Errorf("counts after a reset: %v", got)
 	}
 	stop()
 	for lines.Scan() { // lets nothing block
