@@ -98,6 +98,7 @@ type parser struct {
 	probs       diag.List
 	texts       map[string][]byte // files read, by shown name
 	sums        map[string]string // digests of files that templates name
+	end         *diag.Problem     // why reading ended early
 	said        map[diag.Problem]bool
 	hidden      map[int]bool // lines that may hold a secret by mistake
 }
@@ -120,6 +121,9 @@ func (p *parser) hide(n *yaml.Node) { p.hidden[n.Line] = true }
 var userinfo = regexp.MustCompile(`://[^/@\s"']*@`)
 
 func (p *parser) finish() error {
+	if p.end != nil {
+		p.probs = diag.List{*p.end}
+	}
 	l := p.probs.Limit(maxProblems)
 	for name, text := range p.texts {
 		l = l.WithSource(name, text)

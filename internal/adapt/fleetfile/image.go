@@ -63,9 +63,8 @@ func (p *parser) block(n *yaml.Node, path, baseArg string) *block {
 	if !b.listed && !o.has("id") {
 		o.missing("ids", "list ids:, name a file of rows with from:, or give one image an id:")
 	}
-	b.id = p.field(o, "id")
-	if !o.has("id") {
-		b.id = p.compile(&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: "{{.id}}", Line: o.node.Line, Column: o.node.Column}, join(path, "id"))
+	if b.id = p.field(o, "id"); !o.has("id") && b.listed {
+		b.id = p.defaultID(o)
 	}
 	if b.base = p.field(o, "base"); !o.has("base") {
 		o.missing("base", "name the base image: \"docker.io/org/name-{{.id}}:latest\"")
@@ -78,6 +77,14 @@ func (p *parser) block(n *yaml.Node, path, baseArg string) *block {
 		b.exclude[it.text] = it.node
 	}
 	return b
+}
+
+// defaultID is the template of a block that does not say which field is the id.
+func (p *parser) defaultID(o object) *tmpl {
+	at := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: "{{.id}}", Line: o.node.Line, Column: o.node.Column}
+	t := p.compile(at, join(o.path, "id"))
+	t.help = "say which field is the id: id: \"{{.instance_id}}\""
+	return t
 }
 
 func (p *parser) field(o object, name string) *tmpl {
@@ -215,14 +222,12 @@ func (b *builder) block(bl *block) {
 		d["row"], d["index"], d["args"] = own, i, args
 		b.row(bl, r.Pos, d, excluded)
 	}
-	b.p.report(bl.id, len(bl.rows))
-	b.p.report(bl.base, len(bl.rows))
-	for _, t := range bl.tags {
-		b.p.report(t, len(bl.rows))
+	for _, t := range append([]*tmpl{bl.id, bl.base}, bl.tags...) {
+		b.p.report(t)
 	}
 	for _, m := range []map[string]*tmpl{bl.args, bl.labels} {
 		for _, name := range slices.Sorted(maps.Keys(m)) {
-			b.p.report(m[name], len(bl.rows))
+			b.p.report(m[name])
 		}
 	}
 	b.notExcluded(bl, excluded)

@@ -43,9 +43,16 @@ func (p *parser) spend(at *yaml.Node, n int) bool {
 		return false
 	}
 	if p.budget -= n; p.budget < 0 {
-		p.problem(diag.FleetValue, p.pos(at), "list the values in a file and name it with from:", "aliases make this file more than %d values longer", aliasBudget)
+		p.exhausted(at, "list the values in a file and name it with from:", fmt.Sprintf("aliases make this file more than %d values longer", aliasBudget))
 	}
 	return p.budget >= 0
+}
+
+// exhausted ends the reading of values at a node. What is found afterwards is
+// only what is missing because of that.
+func (p *parser) exhausted(at *yaml.Node, help, message string) {
+	p.budget = -1
+	p.end = &diag.Problem{Code: diag.FleetValue, Pos: p.pos(at), Help: help, Message: message}
 }
 
 // resolve follows an alias. The library makes no alias of an alias.
@@ -69,8 +76,10 @@ func describe(n *yaml.Node) string {
 		return "text"
 	case n.ShortTag() == "!!bool":
 		return "a truth value"
-	case n.ShortTag() == "!!int", n.ShortTag() == "!!float":
+	case n.ShortTag() == "!!int":
 		return "a number"
+	case n.ShortTag() == "!!float":
+		return "a number with a fraction"
 	}
 	return "a value with the tag " + n.ShortTag()
 }
@@ -161,9 +170,8 @@ func (p *parser) merge(n *yaml.Node, path string, seen map[string]*yaml.Node, ou
 	r := resolve(n)
 	switch {
 	case depth > maxMerge:
-		if p.spend(n, p.budget) {
-			p.problem(diag.FleetValue, p.pos(n), "", "merge keys nest deeper than %d", maxMerge)
-			p.budget = -1
+		if p.budget >= 0 {
+			p.exhausted(n, "", fmt.Sprintf("merge keys nest deeper than %d", maxMerge))
 		}
 	case r.Kind == yaml.MappingNode:
 		p.collect(r, path, seen, out, depth)

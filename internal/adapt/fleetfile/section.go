@@ -415,6 +415,9 @@ func (p *parser) proxy(o object) string {
 	if err != nil || u.Host == "" || !slices.Contains([]string{"http", "https", "socks5"}, u.Scheme) {
 		p.hide(o.value("proxy"))
 		p.problem(diag.FleetValue, o.pos("proxy"), "write http://HOST:PORT", "%s.proxy is not a URL of a proxy", o.path)
+	} else if u.User != nil {
+		p.hide(o.value("proxy"))
+		p.problem(diag.FleetValue, o.pos("proxy"), "set HTTPS_PROXY in the environment instead", "%s.proxy must not hold a user or password", o.path)
 	}
 	return s
 }

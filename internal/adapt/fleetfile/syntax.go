@@ -90,7 +90,9 @@ func (p *parser) syntax(text []byte, err error) {
 		pos.Col = strings.IndexByte(source, '\t') + 1
 		message, help = "a tab in the indentation", "indent with spaces"
 	case strings.Contains(message, "mapping values are not allowed"):
-		message, help = "a second \": \" in one line", "quote a value that contains \": \", or mend the indentation"
+		message, help = "a field cannot begin here", "look at the indentation; quote a value that contains \": \""
+	case strings.Contains(message, "unexpected end of stream"):
+		message, help = "a quote is not closed", "end the value with the quote that it begins with"
 	case strings.Contains(message, "unknown anchor"):
 		help = "an alias *name needs an anchor &name before it"
 	}

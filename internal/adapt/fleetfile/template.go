@@ -26,6 +26,8 @@ type tmpl struct {
 	pos     diag.Pos
 	literal string // the text, when there is nothing to fill in
 	parsed  *template.Template
+	help    string // what to do when every row fails; empty: what the failure says
+	tried   int
 	failed  []failure
 }
 
@@ -113,6 +115,7 @@ func (t *tmpl) render(row diag.Pos, data map[string]any) (string, bool) {
 	if t.parsed == nil {
 		return t.literal, true
 	}
+	t.tried++
 	var b limited
 	err := t.parsed.Execute(&b, data)
 	s := b.String()
@@ -176,24 +179,24 @@ func fieldNames(data map[string]any) []string {
 	return slices.Sorted(maps.Keys(set))
 }
 
-// report turns the failures of a template that was rendered for rows rows into
-// problems: of the template when it failed for every row, else of the rows.
-func (p *parser) report(t *tmpl, rows int) {
+// report turns the failures of a template into problems: of the template when
+// it failed for every row, else of the rows.
+func (p *parser) report(t *tmpl) {
 	if t == nil || len(t.failed) == 0 {
 		return
 	}
-	if f := t.failed[0]; len(t.failed) == rows {
+	if f := t.failed[0]; len(t.failed) == t.tried {
 		where := ""
-		if f.row.File != p.file || rows > 1 {
-			where = fmt.Sprintf(" in the row at %s", f.row)
+		if t.tried > 1 {
+			where = fmt.Sprintf(" (in all %d rows, the first at %s)", t.tried, f.row)
+		} else if f.row.File != p.file {
+			where = fmt.Sprintf(" (in the row at %s)", f.row)
 		}
-		if rows > 1 {
-			where += fmt.Sprintf(", nor in the other %d rows", rows-1)
-			if f.help == "" {
-				where = fmt.Sprintf(" (for every row, the first at %s)", f.row)
-			}
+		help := f.help
+		if t.help != "" {
+			help = t.help
 		}
-		p.problem(diag.FleetTemplate, t.pos, f.help, "%s: %s%s", t.path, f.message, where)
+		p.problem(diag.FleetTemplate, t.pos, help, "%s: %s%s", t.path, f.message, where)
 		return
 	}
 	for _, f := range t.failed {
@@ -255,7 +258,7 @@ func unprintable(s string) error {
 }
 
 func absentError(name string) fieldError {
-	return fieldError{fmt.Sprintf("this row has no field %s", name), fmt.Sprintf("give it one, or write {{default \"...\" .%s}}", name)}
+	return fieldError{fmt.Sprintf("the field %s is missing or null", name), fmt.Sprintf("give it a value, or write {{default \"...\" .%s}}", name)}
 }
 
 // value converts what a row reader made to what templates see. A whole number

@@ -75,7 +75,7 @@ func (r *reader) badCSV(err error) {
 	}
 	switch {
 	case errors.Is(err, csv.ErrQuote):
-		err, help = errors.New("a quoted value has a stray quote"), "write a quote inside a quoted value twice"
+		err, help = errors.New("a quoted value is not closed, or has a stray quote"), "write a quote inside a quoted value twice"
 	case errors.Is(err, csv.ErrBareQuote):
 		err, help = errors.New("a quote stands inside a value without quotes"), "quote the whole value, and write the quote twice"
 	}

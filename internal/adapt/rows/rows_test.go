@@ -104,7 +104,7 @@ func TestReadProblems(t *testing.T) {
 			"row-field r.csv:2:1: the row has 1 values and the header 2", "row-field r.csv:4:1: the row has 3 values and the header 2"}},
 		{"csv header", "r.csv", "", "id,,id\n", 0, []string{
 			"row-field r.csv:1:4: column 2 has no name", `row-field r.csv:1:5: columns 1 and 3 have the same name "id"`}},
-		{"csv open quote", "r.csv", "", "id\na\n\"b\nc\n", 1, []string{"row-syntax r.csv:3: a quoted value has a stray quote"}},
+		{"csv open quote", "r.csv", "", "id\na\n\"b\nc\n", 1, []string{"row-syntax r.csv:3: a quoted value is not closed, or has a stray quote"}},
 		{"csv bare quote", "r.csv", "", "id\na\"b\n", 0, []string{"row-syntax r.csv:2:2: a quote stands inside a value without quotes"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

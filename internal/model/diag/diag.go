@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+	"unicode/utf8"
 )
 
 // Pos is a place in a file. Line and Col count from 1; 0 means unknown. Col
@@ -58,7 +59,7 @@ func (p Problem) Error() string {
 	if p.Source != "" {
 		fmt.Fprintf(&b, "\n    %s", strings.ReplaceAll(p.Source, "\t", " "))
 		if p.Pos.Col > 0 && p.Pos.Col <= len(p.Source)+1 {
-			fmt.Fprintf(&b, "\n    %s^", strings.Repeat(" ", p.Pos.Col-1))
+			fmt.Fprintf(&b, "\n    %s^", strings.Repeat(" ", utf8.RuneCountInString(p.Source[:p.Pos.Col-1])))
 		}
 	}
 	if p.Help != "" {
@@ -148,7 +149,7 @@ func (l List) Limit(n int) List {
 // Nearest returns the candidate that is closest to word when it is close
 // enough to be meant, else "". It serves "did you mean".
 func Nearest(word string, candidates []string) string {
-	best, bestDist := "", len(word)/3+2
+	best, bestDist := "", min(len(word)/3+2, len(word))
 	for _, c := range candidates {
 		if d := distance(strings.ToLower(word), strings.ToLower(c)); d < bestDist {
 			best, bestDist = c, d

@@ -1,0 +1,136 @@
+package fleetfile_test
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/lapstrake/lapstrake/internal/adapt/fleetfile"
+	"github.com/lapstrake/lapstrake/internal/adapt/rows"
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+)
+
+var update = flag.Bool("update", false, "write what is seen as what is wanted")
+
+// unpack writes the files of an archive to a fresh folder and goes there.
+func unpack(t *testing.T, files []txtar.File) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "work")
+	for _, f := range files {
+		full := filepath.Join(dir, f.Name)
+		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(full, f.Data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir(dir)
+	dir, err := os.Getwd() // without links
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// TestGolden loads every archive of testdata. Its file "want" is the fleet as
+// JSON, or every problem as a person sees it.
+func TestGolden(t *testing.T) {
+	names, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(names) < 30 {
+		t.Fatalf("%d archives, %v", len(names), err)
+	}
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {
+			path := filepath.Join(here, name)
+			arc, err := txtar.ParseFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want string
+			files := arc.Files
+			if n := len(files); n > 0 && files[n-1].Name == "want" {
+				want, files = string(files[n-1].Data), files[:n-1]
+			}
+			dir := unpack(t, files)
+			got := outcome(t, dir)
+			if strings.Contains(got, "hunter2") {
+				t.Errorf("a secret is shown:\n%s", got)
+			}
+			if good := strings.HasPrefix(filepath.Base(name), "good-"); good != strings.HasPrefix(got, "{") {
+				t.Errorf("a file called %s gives\n%s", name, got)
+			}
+			if *update {
+				arc.Files = append(files, txtar.File{Name: "want", Data: []byte(got)})
+				if err := os.WriteFile(path, txtar.Format(arc), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if d := cmp.Diff(want, got); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+// outcome loads the fleet file of the working folder.
+func outcome(t *testing.T, dir string) string {
+	t.Helper()
+	fl, err := fleetfile.Load("fleet.yaml", rows.Read)
+	var text string
+	if err != nil {
+		var l diag.List
+		if !errors.As(err, &l) || diag.KindOf(err) != diag.File {
+			t.Fatalf("error %v is not a list of problems", err)
+		}
+		text = err.Error() + "\n"
+	} else {
+		data, err := json.MarshalIndent(fl, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = string(data) + "\n"
+	}
+	text = strings.ReplaceAll(text, dir, "DIR")
+	return strings.ReplaceAll(text, filepath.Dir(dir), "UP")
+}
+
+// TestEveryCodeHasAGolden fails when no archive shows a code that the fleet
+// file or its rows can have.
+func TestEveryCodeHasAGolden(t *testing.T) {
+	names, _ := filepath.Glob("testdata/bad-*.txtar")
+	var all strings.Builder
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(data)
+	}
+	count := 0
+	for code := range diag.Codes() {
+		for _, ours := range []string{"fleet-", "row-", "image-", "tag-"} {
+			if strings.HasPrefix(string(code), ours) {
+				count++
+				if !strings.Contains(all.String(), "["+string(code)+"]") {
+					t.Errorf("no archive shows %s", code)
+				}
+			}
+		}
+	}
+	if count < 14 {
+		t.Errorf("only %d codes", count)
+	}
+}
