@@ -124,7 +124,7 @@ func direct(t *testing.T, c loaded) *program {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := programOf(def)
+	p, err := newProgram(def.ToPB())
 	if err != nil {
 		t.Fatal(err)
 	}

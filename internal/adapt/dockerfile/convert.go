@@ -93,21 +93,21 @@ func (r *Recipe) conversion(ctx context.Context, k slotKey, base *fact.Base, ima
 		return nil, diag.Wrap(diag.Infra, "config of base "+base.Ref, err)
 	}
 	if !r.verbatim {
-		c, err := r.slot(k).do(ctx, func() (*conversion, error) { return r.shared(ctx, config, image.Args, k.scratch) })
+		c, err := r.slot(k).do(ctx, func() (*conversion, error) { return r.shared(ctx, config, image.Args) })
 		if err != nil || !c.leaks {
 			return c, err
 		}
 	}
 	k.base = base.Ref
 	return r.slot(k).do(ctx, func() (*conversion, error) {
-		return r.convert(ctx, baseAnswer{arg: base.Ref, digest: base.Digest, config: config}, image.Args, k.scratch)
+		return r.convert(ctx, baseAnswer{arg: base.Ref, digest: base.Digest, config: config}, image.Args)
 	})
 }
 
 // shared converts for the placeholder, and proves that any other reference
 // would have given the same.
-func (r *Recipe) shared(ctx context.Context, config []byte, args map[string]string, empty bool) (*conversion, error) {
-	c, err := r.convert(ctx, baseAnswer{arg: placeholder, config: config}, args, empty)
+func (r *Recipe) shared(ctx context.Context, config []byte, args map[string]string) (*conversion, error) {
+	c, err := r.convert(ctx, baseAnswer{arg: placeholder, config: config}, args)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +117,7 @@ func (r *Recipe) shared(ctx context.Context, config []byte, args map[string]stri
 	if proved {
 		return c, nil
 	}
-	proof, err := r.convert(ctx, baseAnswer{arg: other, config: config}, args, empty)
+	proof, err := r.convert(ctx, baseAnswer{arg: other, config: config}, args)
 	if err != nil {
 		// The placeholder was fine and another reference is not: its text matters.
 		if ctx.Err() != nil || diag.KindOf(err) != diag.File {
@@ -142,7 +142,7 @@ func (r *Recipe) shared(ctx context.Context, config []byte, args map[string]stri
 }
 
 // convert runs the front end once.
-func (r *Recipe) convert(ctx context.Context, base baseAnswer, args map[string]string, empty bool) (*conversion, error) {
+func (r *Recipe) convert(ctx context.Context, base baseAnswer, args map[string]string) (*conversion, error) {
 	g := &gateway{recipe: r, opts: r.options(base.arg, args), base: base}
 	res, err := g.run(ctx)
 	if err != nil && strings.HasPrefix(err.Error(), lintError) {
@@ -161,14 +161,14 @@ func (r *Recipe) convert(ctx context.Context, base baseAnswer, args map[string]s
 	if err != nil {
 		return nil, r.problem(err, base)
 	}
-	p, err := programOf(def)
+	p, err := newProgram(def.ToPB())
 	if err != nil {
 		return nil, diag.Wrap(diag.Internal, "definition", err)
 	}
 	if p.result() == nil {
 		return nil, r.located(diag.RecipeConvert, 0, "", "the recipe makes an image without any file")
 	}
-	return r.settled(p, res, base, empty)
+	return r.settled(p, res, base)
 }
 
 // run is what the front end's own build function does before it solves.
@@ -206,7 +206,7 @@ func (r *Recipe) epochAsPlanned(res *dockerfile2llb.Result) error {
 
 // settled brings a conversion into the form that depends on nothing but its
 // inputs: the placeholder as the base, contexts identified by their content.
-func (r *Recipe) settled(p *program, res *dockerfile2llb.Result, base baseAnswer, empty bool) (*conversion, error) {
+func (r *Recipe) settled(p *program, res *dockerfile2llb.Result, base baseAnswer) (*conversion, error) {
 	ref := base.arg
 	if base.digest != "" {
 		ref = pinned(base.arg, base.digest)

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"strings"
 
-	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/solver/pb"
 	"google.golang.org/protobuf/proto"
 )
@@ -303,6 +302,3 @@ func localName(o *pb.Op) (string, bool) {
 	}
 	return strings.CutPrefix(s.Identifier, "local://")
 }
-
-// programOf marshals a state as the front end does.
-func programOf(def *llb.Definition) (*program, error) { return newProgram(def.ToPB()) }
