@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"crypto/sha256"
-	"debug/buildinfo"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -327,13 +326,4 @@ func logTail(path string) string {
 		return ""
 	}
 	return "; its log ends with:\n  " + strings.Join(all, "\n  ")
-}
-
-// moduleVersion reads the version of the module that a Go binary was built from.
-func moduleVersion(path string) string {
-	info, err := buildinfo.ReadFile(path)
-	if err != nil || info.Main.Version == "(devel)" {
-		return ""
-	}
-	return info.Main.Version
 }

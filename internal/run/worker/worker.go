@@ -10,6 +10,7 @@ package worker
 
 import (
 	"context"
+	"debug/buildinfo"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -121,4 +122,13 @@ func binary(given string, names ...string) (string, error) {
 	}
 	return "", diag.Errorf(diag.Infra, "run make, or put "+names[0]+" beside lapstrake or into PATH; or use --worker with a daemon that runs elsewhere",
 		"find %s: it is neither beside the program nor in PATH", names[0])
+}
+
+// moduleVersion reads the version of the module that a Go binary was built from.
+func moduleVersion(path string) string {
+	info, err := buildinfo.ReadFile(path)
+	if err != nil || info.Main.Version == "(devel)" {
+		return ""
+	}
+	return info.Main.Version
 }

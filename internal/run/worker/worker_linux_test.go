@@ -1,21 +1,458 @@
 package worker_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
 	"testing"
+	"time"
+
+	"github.com/moby/buildkit/client/llb"
+	"golang.org/x/sys/unix"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/journal"
+	"github.com/lapstrake/lapstrake/internal/model/plan"
 	"github.com/lapstrake/lapstrake/internal/run/worker"
 	"github.com/lapstrake/lapstrake/internal/run/worker/workertest"
 )
 
-func TestStart(t *testing.T) {
-	d := workertest.New(t, worker.Options{})
-	c, err := buildkit.Dial(t.Context(), d.Addr(), buildkit.Options{})
+func TestMain(m *testing.M) {
+	if state := os.Getenv("LAPSTRAKE_TEST_OWNER"); state != "" {
+		os.Exit(own(state))
+	}
+	os.Exit(m.Run())
+}
+
+// traces lists what a daemon on state has on this machine outside of the state
+// folder: processes, mounts, control groups and sockets.
+func traces(state string) []string {
+	var out []string
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, d := range dirs {
+		if pid := filepath.Base(d); pid != fmt.Sprint(os.Getpid()) {
+			if data, _ := os.ReadFile(d + "/cmdline"); bytes.Contains(data, []byte(filepath.Join(state, "root"))) {
+				out = append(out, "process "+pid)
+			}
+		}
+	}
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, " "+state+"/") {
+			out = append(out, "mount "+line)
+		}
+	}
+	groups, _ := filepath.Glob("/sys/fs/cgroup/lapstrake-*")
+	more, _ := filepath.Glob("/sys/fs/cgroup/*/lapstrake-*")
+	for _, g := range append(groups, more...) {
+		if strings.HasSuffix(g, worker.GroupName(state)) {
+			out = append(out, "group "+g)
+		}
+	}
+	sockets, _ := filepath.Glob("/run/lapstrake/*")
+	for _, s := range sockets {
+		if strings.HasSuffix(worker.GroupName(state), filepath.Base(s)) {
+			out = append(out, "folder "+s)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(state, "run")); err == nil {
+		out = append(out, "folder "+filepath.Join(state, "run"))
+	}
+	return out
+}
+
+// running lists processes that have the argument, zombies left out: those have
+// no arguments any more.
+func running(arg string) []string {
+	var out []string
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, d := range dirs {
+		data, _ := os.ReadFile(d + "/cmdline")
+		if slices.Contains(strings.Split(string(data), "\x00"), arg) {
+			out = append(out, filepath.Base(d))
+		}
+	}
+	return out
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// sleeper starts a solve whose step sleeps for the unique number of seconds arg,
+// and returns the solve's error.
+func sleeper(ctx context.Context, addr, dir, arg string) (<-chan error, error) {
+	path, err := exec.LookPath("busybox")
+	if err != nil {
+		return nil, err
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "busybox"), data, 0o755); err != nil {
+		return nil, err
+	}
+	st := llb.Scratch().File(llb.Copy(llb.Local("context", llb.IncludePatterns([]string{"busybox"})), "/busybox", "/bin/sh", &llb.CopyInfo{CreateDestPath: true})).
+		Run(llb.Args([]string{"/bin/sh", "-c", "sleep " + arg + " & sleep " + arg})).Root()
+	def, err := st.Marshal(ctx, llb.LinuxAmd64)
+	if err != nil {
+		return nil, err
+	}
+	bytes, err := def.ToPB().Marshal()
+	if err != nil {
+		return nil, err
+	}
+	c, err := buildkit.Dial(ctx, addr, buildkit.Options{})
+	if err != nil {
+		return nil, err
+	}
+	s, err := c.Session(ctx, buildkit.SessionOptions{Locals: map[string]buildkit.Local{"context": {Dir: dir}}})
+	if err != nil {
+		return nil, err
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer c.Close()
+		defer s.Close()
+		_, err := s.Solve(ctx, plan.Job{ID: "sleeper", Definition: bytes}, func(journal.StepRecord) {})
+		done <- err
+	}()
+	return done, nil
+}
+
+func sleeping(t *testing.T, d *worker.Daemon, arg string) <-chan error {
+	t.Helper()
+	done, err := sleeper(t.Context(), d.Addr(), t.TempDir(), arg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, err := c.Info(t.Context())
-	t.Logf("%+v %v %s", info, err, d.Version())
-	t.Log(d.Stop(context.Background()))
+	eventually(t, "the step runs", func() bool { return len(running(arg)) >= 2 })
+	return done
+}
+
+func start(t *testing.T, state string) *worker.Daemon {
+	t.Helper()
+	return workertest.New(t, worker.Options{State: state})
+}
+
+func TestStopLeavesNothing(t *testing.T) {
+	state := t.TempDir()
+	d := start(t, state)
+	if len(traces(state)) == 0 {
+		t.Fatal("a running daemon has no traces: the test is blind")
+	}
+	arg := fmt.Sprintf("97%d.1", os.Getpid())
+	done := sleeping(t, d, arg)
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			if err := d.Stop(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if err := <-done; !errors.Is(err, buildkit.ErrLost) {
+		t.Errorf("the solve ended with %v", err)
+	}
+	<-d.Died()
+	if err := d.Err(); err != nil {
+		t.Errorf("a daemon that was stopped has the error %v", err)
+	}
+	if left := traces(state); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+	if left := running(arg); len(left) > 0 {
+		t.Errorf("the step's processes %v run on", left)
+	}
+	again := start(t, state)
+	if again.PID() == d.PID() {
+		t.Error("nothing was started")
+	}
+}
+
+func TestStopOfAHungDaemon(t *testing.T) {
+	state := t.TempDir()
+	d := start(t, state)
+	arg := fmt.Sprintf("97%d.2", os.Getpid())
+	sleeping(t, d, arg)
+	if err := syscall.Kill(d.PID(), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := d.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+	if left := append(traces(state), running(arg)...); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}
+
+func TestKilledDaemonTakesItsStepsAlong(t *testing.T) {
+	state := t.TempDir()
+	d := start(t, state)
+	arg := fmt.Sprintf("97%d.3", os.Getpid())
+	done := sleeping(t, d, arg)
+	if err := syscall.Kill(d.PID(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-d.Died()
+	if left := running(arg); len(left) > 0 {
+		t.Errorf("the step's processes %v run on", left)
+	}
+	if err := d.Err(); diag.KindOf(err) != diag.Infra || !strings.Contains(fmt.Sprint(err), "killed") || !strings.Contains(diag.HelpOf(err), d.Log()) {
+		t.Errorf("error %v, help %q", err, diag.HelpOf(err))
+	}
+	<-done
+	if err := d.Stop(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if left := traces(state); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+	// The state is intact: the same daemon answers again.
+	c, err := buildkit.Dial(t.Context(), start(t, state).Addr(), buildkit.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if recs, err := c.Records(t.Context()); err != nil || len(recs) == 0 {
+		t.Errorf("%d records, %v", len(recs), err)
+	}
+}
+
+func TestOneDaemonPerFolder(t *testing.T) {
+	state := t.TempDir()
+	d := start(t, state)
+	opt := workertest.Options(t)
+	opt.State = filepath.Join(t.TempDir(), "link") // the same folder by another name
+	if err := os.Symlink(state, opt.State); err != nil {
+		t.Fatal(err)
+	}
+	_, err := worker.Start(t.Context(), opt)
+	if want := fmt.Sprintf("in use by pid %d", os.Getpid()); diag.KindOf(err) != diag.Infra || !strings.Contains(fmt.Sprint(err), want) {
+		t.Errorf("error %v, want %q", err, want)
+	}
+	if err := d.Err(); err != nil {
+		t.Errorf("the first daemon suffered: %v", err)
+	}
+	c, err := buildkit.Dial(t.Context(), d.Addr(), buildkit.Options{})
+	if err != nil {
+		t.Fatalf("the first daemon suffered: %v", err)
+	}
+	c.Close()
+}
+
+// own is the program that is killed in the tests below: it starts a daemon and
+// a step, says so and waits.
+func own(state string) int {
+	opt := worker.Options{State: state, Buildkitd: os.Getenv("LAPSTRAKE_TEST_BUILDKITD"), Runc: os.Getenv("LAPSTRAKE_TEST_RUNC")}
+	d, err := worker.Start(context.Background(), opt)
+	if err == nil {
+		_, err = sleeper(context.Background(), d.Addr(), filepath.Dir(state), os.Getenv("LAPSTRAKE_TEST_ARG"))
+	}
+	if err != nil {
+		fmt.Println("error", err)
+		return 1
+	}
+	fmt.Println("pid", d.PID())
+	select {}
+}
+
+// owner starts own and waits for its step. It returns the daemon's pid.
+func owner(t *testing.T, state, arg string) (*exec.Cmd, int) {
+	t.Helper()
+	opt := workertest.Options(t)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "LAPSTRAKE_TEST_OWNER="+state, "LAPSTRAKE_TEST_ARG="+arg,
+		"LAPSTRAKE_TEST_BUILDKITD="+opt.Buildkitd, "LAPSTRAKE_TEST_RUNC="+opt.Runc)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	var pid int
+	if _, err := fmt.Fscanf(out, "pid %d\n", &pid); err != nil {
+		t.Fatalf("the program did not start a daemon: %v", err)
+	}
+	eventually(t, "the step runs", func() bool { return len(running(arg)) >= 2 })
+	return cmd, pid
+}
+
+func TestKilledProgramTakesItsDaemonAlong(t *testing.T) {
+	state := filepath.Join(t.TempDir(), "s")
+	arg := fmt.Sprintf("97%d.4", os.Getpid())
+	cmd, pid := owner(t, state, arg)
+	cmd.Process.Kill()
+	eventually(t, "the daemon and its step end", func() bool {
+		_, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid)) // a zombie has none
+		return len(running(arg)) == 0 && err != nil
+	})
+	d := start(t, state)
+	if err := d.Stop(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if left := traces(state); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}
+
+// The worst case: the program is killed, its daemon hangs and does not notice,
+// the step runs, and something is still mounted.
+func TestStartClearsWhatWasLeft(t *testing.T) {
+	state := filepath.Join(t.TempDir(), "s")
+	arg := fmt.Sprintf("97%d.5", os.Getpid())
+	cmd, pid := owner(t, state, arg)
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+	at := filepath.Join(state, "root", "left over")
+	if err := os.Mkdir(at, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("none", at, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	if len(running(arg)) == 0 {
+		t.Fatal("the step is gone: the test is blind")
+	}
+	d := start(t, state)
+	if left := running(arg); len(left) > 0 {
+		t.Errorf("the step's processes %v run on", left)
+	}
+	if err := syscall.Kill(pid, 0); err == nil {
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid)); err == nil {
+			t.Errorf("the old daemon %d runs on", pid)
+		}
+	}
+	if mounts, _ := os.ReadFile("/proc/self/mountinfo"); strings.Contains(string(mounts), state) {
+		t.Error("the mount is still there")
+	}
+	if err := d.Stop(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if left := traces(state); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}
+
+func TestLongFolder(t *testing.T) {
+	state := filepath.Join(t.TempDir(), strings.Repeat("long/", 30))
+	d := start(t, state)
+	if len(d.Addr()) > 107+len("unix://") {
+		t.Errorf("address %s", d.Addr())
+	}
+	if err := d.Stop(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if left := traces(state); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}
+
+func TestStartErrors(t *testing.T) {
+	good := workertest.Options(t)
+	script := filepath.Join(t.TempDir(), "buildkitd")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\necho why it failed\nexit 5\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	silent := filepath.Join(t.TempDir(), "buildkitd")
+	if err := os.WriteFile(silent, []byte("#!/bin/sh\nexec sleep 96"+fmt.Sprint(os.Getpid())+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name string
+		opt  worker.Options
+		ctx  time.Duration
+		kind diag.Kind
+		want []string
+	}{
+		{"no binary", worker.Options{Buildkitd: "/nowhere/buildkitd"}, 0, diag.Infra, []string{"find buildkitd", "/nowhere/buildkitd"}},
+		{"no runtime", worker.Options{Buildkitd: good.Buildkitd, Runc: "/nowhere/runc"}, 0, diag.Infra, []string{"find runc"}},
+		{"it fails", worker.Options{Buildkitd: script, Runc: good.Runc}, 0, diag.Infra, []string{"exit status 5", "why it failed"}},
+		{"it never answers", worker.Options{Buildkitd: silent, Runc: good.Runc}, time.Second, diag.Interrupted, []string{"does not answer"}},
+		{"folder is a file", worker.Options{State: script, Buildkitd: good.Buildkitd, Runc: good.Runc}, 0, diag.Infra, []string{"not a directory"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			ctx := t.Context()
+			if tt.ctx > 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, tt.ctx)
+				defer cancel()
+			}
+			state := t.TempDir()
+			if tt.opt.State == "" {
+				tt.opt.State = state
+			}
+			_, err := worker.Start(ctx, tt.opt)
+			if err == nil || diag.KindOf(err) != tt.kind {
+				t.Fatalf("kind %v of %v", diag.KindOf(err), err)
+			}
+			for _, w := range tt.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("%v does not say %q", err, w)
+				}
+			}
+			if left := traces(state); len(left) > 0 {
+				t.Errorf("left: %q", left)
+			}
+			// The folder is free again.
+			again := good
+			again.State = state
+			d, err := worker.Start(t.Context(), again)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.Stop(context.Background())
+		})
+	}
+}
+
+// On a machine with both versions of control groups, the tests are run once
+// more where only version 2 is seen.
+func TestVersion2(t *testing.T) {
+	const unified = "/sys/fs/cgroup/unified"
+	if os.Getenv("LAPSTRAKE_TEST_V2") != "" {
+		return
+	}
+	if _, err := os.Stat(unified); err != nil {
+		return // the other tests have run with version 2, or it is not there
+	}
+	workertest.Options(t)
+	cmd := exec.Command("sh", "-c", "mount --bind "+unified+" /sys/fs/cgroup && exec \"$@\"", "sh", os.Args[0],
+		"-test.run", "TestStop|TestKilled|TestStartClears|TestDoctor", "-test.count=1", "-test.v")
+	cmd.Env = append(os.Environ(), "LAPSTRAKE_TEST_V2=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("--- PASS: TestKilledDaemonTakesItsStepsAlong")) {
+		t.Errorf("with version 2: %v\n%s", err, out)
+	}
 }
