@@ -45,10 +45,11 @@ type Tally struct {
 	// gives them.
 	Kind func(graph.Digest) graph.Kind
 	// Ran tells whether this run executed a step earlier; may be nil. It is
-	// asked about steps that are reported as cached.
+	// asked once for each step, when that is first reported.
 	Ran func(graph.Digest) bool
 
-	steps map[graph.Digest]bool // true: executed
+	ran   map[graph.Digest]bool // what Ran said
+	steps map[graph.Digest]bool // those that ended; true: executed
 }
 
 // Add takes a report. A vertex may be reported any number of times, and the
@@ -56,14 +57,18 @@ type Tally struct {
 // once for its cache key and again for its result, and only the second says
 // whether that was cached.
 func (t *Tally) Add(r journal.StepRecord) {
-	ended := r.Cached || !r.Completed.IsZero() || r.Error != ""
-	if !ended || !t.counts(r) {
+	if !t.counts(r) {
 		return
 	}
 	if t.steps == nil {
-		t.steps = map[graph.Digest]bool{}
+		t.steps, t.ran = map[graph.Digest]bool{}, map[graph.Digest]bool{}
 	}
-	t.steps[r.Digest] = !r.Cached || t.Ran != nil && t.Ran(r.Digest)
+	if _, asked := t.ran[r.Digest]; !asked {
+		t.ran[r.Digest] = t.Ran != nil && t.Ran(r.Digest)
+	}
+	if r.Cached || !r.Completed.IsZero() || r.Error != "" {
+		t.steps[r.Digest] = !r.Cached || t.ran[r.Digest]
+	}
 }
 
 // Temperature is the image's temperature by the reports so far.

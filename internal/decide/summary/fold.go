@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
 )
@@ -27,9 +26,8 @@ type state struct {
 	requests  bool
 
 	rows      map[rowKey]*Step
-	ran       map[graph.Digest]bool // steps that were executed
-	broke     map[graph.Digest]bool // steps that failed
-	failed    map[string]bool       // images that failed at some time
+	ran       map[execution]bool // steps that were executed; true: and failed
+	failed    map[string]bool    // images that failed at some time
 	excused   int64
 	baseBytes int64
 	stepBytes int64 // pulled by the daemon
@@ -55,7 +53,7 @@ type failKey struct {
 
 func newState() state {
 	return state{
-		phases: map[string]*phase{}, rows: map[rowKey]*Step{}, ran: map[graph.Digest]bool{}, broke: map[graph.Digest]bool{},
+		phases: map[string]*phase{}, rows: map[rowKey]*Step{}, ran: map[execution]bool{},
 		failed: map[string]bool{}, failures: map[failKey]*Failure{}, failedBy: map[string]failKey{},
 	}
 }
@@ -364,7 +362,8 @@ func (s *Summary) derive() {
 	}
 	if f.requests {
 		r := sum(f.done, f.now)
-		s.Requests, s.Retries, s.BytesPushed, s.BytesMounted = r.Hosts, &r.Retries, &r.Pushed, &r.Mounted
+		s.Requests, s.Retries, s.MountsRefused = r.Hosts, &r.Retries, &r.MountsRefused
+		s.BytesPushed, s.BytesMounted = &r.Pushed, &r.Mounted
 		pulled := r.Pulled + f.stepBytes
 		s.BytesPulled = &pulled
 	} else if f.stepBytes > 0 {
@@ -390,7 +389,10 @@ func sum(a, b journal.RequestData) journal.RequestData {
 	for h, n := range b.Hosts {
 		hosts[h] += n
 	}
-	return journal.RequestData{Hosts: hosts, Retries: a.Retries + b.Retries, Pulled: a.Pulled + b.Pulled, Pushed: a.Pushed + b.Pushed, Mounted: a.Mounted + b.Mounted}
+	return journal.RequestData{
+		Hosts: hosts, Retries: a.Retries + b.Retries, Pulled: a.Pulled + b.Pulled, Pushed: a.Pushed + b.Pushed,
+		Mounted: a.Mounted + b.Mounted, MountsRefused: a.MountsRefused + b.MountsRefused,
+	}
 }
 
 func set[T ~string](to *T, v T) {

@@ -21,6 +21,13 @@ type rowKey struct {
 	shared bool
 }
 
+// execution names what should run once: a shared step, or a base-bound step of
+// one image, whose digest may be that of its variant.
+type execution struct {
+	step graph.Digest
+	unit string
+}
+
 // step adds one vertex of a solve.
 func (s *Summary) step(e *journal.Event, d journal.StepData) {
 	f := &s.fold
@@ -35,13 +42,15 @@ func (s *Summary) step(e *journal.Event, d journal.StepData) {
 			*s.StepsCached++
 		} else {
 			*s.StepsExecuted++
-			if f.ran[e.Step] && (f.broke[e.Step] || f.failed[e.Unit] || e.Attempt > 1) {
+			x := execution{step: e.Step, unit: e.Unit}
+			if d.Shared {
+				x.unit = ""
+			}
+			broke, again := f.ran[x]
+			if again && (broke || f.failed[e.Unit] || e.Attempt > 1) {
 				f.excused++
 			}
-			f.ran[e.Step] = true
-			if d.Error != "" {
-				f.broke[e.Step] = true
-			}
+			f.ran[x] = broke || d.Error != ""
 		}
 	}
 	s.row(d).add(d)

@@ -82,6 +82,8 @@ type Summary struct {
 	// Requests are the client's, by registry host; Retries those sent again.
 	Requests map[string]int64 `json:"requests"`
 	Retries  *int64           `json:"retries"`
+	// MountsRefused are mounts that a registry turned into copies.
+	MountsRefused *int64 `json:"mountsRefused"`
 
 	// Versions are those of the programs that took part. Different versions
 	// over several starts are joined with ", ".
