@@ -395,8 +395,8 @@ func (p *parser) host(pos diag.Pos, s string, withPath bool) {
 	}
 	help := "write host or host:port, as it stands in references"
 	if _, after, ok := strings.Cut(s, "://"); ok {
-		help = "leave out the scheme: " + userinfo.ReplaceAllString("://"+after, "")[len("://"):]
-		if userinfo.MatchString("://" + after) {
+		help = "leave out the scheme: " + after
+		if strings.Contains(after, "@") { // maybe a password
 			help = "leave out the scheme, user and password"
 		}
 		s = "a URL"
