@@ -120,10 +120,11 @@ func (s *Summary) apply(e *journal.Event) bool {
 	return false
 }
 
-// with decodes an event's data for use.
+// with decodes an event's data for use. An event without data says what its kind
+// says.
 func with[T any](e *journal.Event, use func(T)) bool {
 	var d T
-	if e.Decode(&d) != nil {
+	if len(e.Data) > 0 && e.Decode(&d) != nil {
 		return false
 	}
 	use(d)

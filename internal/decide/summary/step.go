@@ -115,8 +115,9 @@ func (r *Step) add(d journal.StepData) {
 // histogram counts durations in buckets whose width is 1/32 of their start, so
 // that a bucket's middle is right within 1.6 % at any size.
 type histogram struct {
-	buckets []bucket // sorted
-	n       int64
+	buckets  []bucket // sorted
+	n        int64
+	min, max time.Duration
 }
 
 type bucket struct {
@@ -151,6 +152,10 @@ func (h *histogram) add(d time.Duration) {
 	if !ok {
 		h.buckets = slices.Insert(h.buckets, i, bucket{at: at})
 	}
+	if d = max(d, 0); h.n == 0 {
+		h.min, h.max = d, d
+	}
+	h.min, h.max = min(h.min, d), max(h.max, d)
 	h.buckets[i].n++
 	h.n++
 }
@@ -160,7 +165,7 @@ func (h *histogram) quantile(q float64) time.Duration {
 	var seen int64
 	for _, b := range h.buckets {
 		if seen += b.n; float64(seen) >= q*float64(h.n) {
-			return middle(b.at)
+			return min(max(middle(b.at), h.min), h.max)
 		}
 	}
 	return 0
