@@ -35,7 +35,7 @@ func (e *Engine) Gather(ctx context.Context, known func(*planner.Input, *planner
 		Known:       func(key, repo string) string { return e.Index.Image(key, repo) },
 		LayersKnown: func(id graph.Digest) bool { _, ok := e.Index.Layers(id); return ok },
 	}
-	g := gatherer{e: e, in: in, contents: map[*graph.Graph]*future[graph.Digest]{}}
+	g := gatherer{e: e, in: in, contents: map[*graph.Step]*future[graph.Digest]{}}
 	if err := g.listTags(ctx); err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ type gatherer struct {
 	in       *planner.Input
 	tags     map[string]map[string]bool // repository -> tags that exist; nil when not listed
 	mu       sync.Mutex
-	contents map[*graph.Graph]*future[graph.Digest]
+	contents map[*graph.Step]*future[graph.Digest] // by the first step: variants that differ in labels share their steps
 	bases    sync.Map // reference -> *future[*fact.Base]
 }
 
@@ -132,11 +132,10 @@ func (g *gatherer) base(ctx context.Context, ref string) (*fact.Base, error) {
 
 // content digests the files that a variant's steps copy, once per graph.
 func (g *gatherer) content(ctx context.Context, v *graph.Variant) (graph.Digest, error) {
-	key := &v.Graph
-	id := contentID(v)
-	if id == "" {
+	if !usesFiles(v) {
 		return "", nil
 	}
+	key := &v.Graph.Steps[0]
 	g.mu.Lock()
 	f, ok := g.contents[key]
 	if !ok {
@@ -151,13 +150,13 @@ func (g *gatherer) content(ctx context.Context, v *graph.Variant) (graph.Digest,
 	return f.val, f.err
 }
 
-func contentID(v *graph.Variant) graph.Digest {
+func usesFiles(v *graph.Variant) bool {
 	for _, s := range v.Graph.Steps {
 		if len(s.Uses) > 0 {
-			return v.ID
+			return true
 		}
 	}
-	return ""
+	return false
 }
 
 // digestUses is a digest over the content of every use of local files. A path

@@ -110,7 +110,7 @@ func (a *app) progress(run *engine.Record) (stop func()) {
 			}
 			var line string
 			run.Summary(func(s *summary.Summary) error { line = progressLine(s); return nil })
-			if line != last {
+			if line != "" && line != last {
 				fmt.Fprintln(a.Err, line)
 				last = line
 			}
@@ -121,6 +121,9 @@ func (a *app) progress(run *engine.Record) (stop func()) {
 
 // progressLine is how far a run is.
 func progressLine(s *summary.Summary) string {
+	if s.Images == 0 {
+		return "" // the plan is not known yet
+	}
 	done := s.Built + s.Retagged + s.Skipped
 	line := fmt.Sprintf("%s of %s images", text.Count(int64(done)), text.Count(int64(s.Images)))
 	if s.Failed > 0 {
