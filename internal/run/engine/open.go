@@ -2,8 +2,8 @@ package engine
 
 import (
 	"context"
+	"io"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -80,17 +80,7 @@ func credentials(k *creds.Keychain) func(ctx context.Context, host, repo string,
 // runPrepare runs the prepare commands in declared order.
 func runPrepare(ctx context.Context, s Setup) error {
 	for _, p := range s.Fleet.Prepare {
-		dir := filepath.Join(s.State, "prepare")
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return diag.Wrap(diag.Infra, "state folder", err)
-		}
-		log, err := os.Create(filepath.Join(dir, p.Name+".log"))
-		if err != nil {
-			return diag.Wrap(diag.Infra, "log of "+p.Name, err)
-		}
-		_, err = prepare.Run(ctx, p, dir, log)
-		log.Close()
-		if err != nil {
+		if _, err := prepare.Run(ctx, p, filepath.Join(s.State, "prepare"), io.Discard); err != nil {
 			return err
 		}
 	}
