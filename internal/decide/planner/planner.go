@@ -260,7 +260,7 @@ func (c *counter) unit(u *plan.Unit, f *Facts) {
 	repos := publish.Repos(u.Tags)
 	switch u.Action {
 	case plan.Retag:
-		c.plan.Requests[publish.Host(u.Tags[0])] += tags
+		c.plan.Requests[publish.Host(u.Tags[0])] += 1 + tags // the manifest is read, then PUT
 		return
 	case plan.Skip, plan.Block:
 		return

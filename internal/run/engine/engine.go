@@ -93,6 +93,7 @@ type Engine struct {
 	Run  *Record
 	Opts Options
 
+	input       *planner.Input
 	connectOnce sync.Once
 	worker      *future[*Worker]
 	background  sync.WaitGroup // whatever futures are made by
@@ -132,6 +133,7 @@ func (e *Engine) Build(ctx context.Context, planned func(*plan.Plan) error) (*pl
 		e.background.Wait()
 		return nil, err
 	}
+	e.input = in
 	e.phase(journal.PhaseStarted, "plan")
 	p := planner.Make(*in)
 	e.phase(journal.PhaseEnded, "plan")

@@ -2,8 +2,11 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"sync"
 
+	"github.com/lapstrake/lapstrake/internal/adapt/registry"
+	"github.com/lapstrake/lapstrake/internal/decide/planner"
 	"github.com/lapstrake/lapstrake/internal/decide/publish"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
@@ -59,19 +62,40 @@ func (e *Engine) sendOne(ctx context.Context, t task) {
 		return
 	}
 	e.note(journal.UnitStarted, t.unit.Image, journal.UnitData{Action: string(t.unit.Action), Key: t.unit.Key})
-	var digest graph.Digest
-	var err error
-	shared := false
 	if t.unit.Action == plan.Retag {
-		digest, err = e.retag(ctx, t)
-	} else {
-		digest, shared, err = e.appendOne(ctx, t)
+		digest, err := e.retag(ctx, t)
+		if err == nil {
+			e.done(t, digest, "")
+			return
+		}
+		if !errors.Is(err, registry.ErrNotFound) {
+			e.fail(t, err, false)
+			return
+		}
+		e.note(journal.Note, t.unit.Image, journal.NoteData{Level: "info", Text: t.unit.From + " is gone, " + t.unit.Image + " is made again"})
+		if t, err = e.again(ctx, t); err != nil {
+			e.fail(t, err, false)
+			return
+		}
+		if t.unit.Action == plan.Build {
+			e.solve(ctx, []task{t})
+			return
+		}
 	}
+	digest, shared, err := e.appendOne(ctx, t)
 	if err != nil {
 		e.fail(t, err, shared)
 		return
 	}
 	e.done(t, digest, "")
+}
+
+// again plans an image anew whose content turned out not to exist.
+func (e *Engine) again(ctx context.Context, t task) (task, error) {
+	in := *e.input
+	in.Options.Skip = planner.SkipNever
+	t.unit = planner.Decide(&in, t.facts)
+	return t, e.bringBase(ctx, t)
 }
 
 // done records an image whose every tag is there.
@@ -80,7 +104,7 @@ func (e *Engine) done(t task, digest graph.Digest, temperature string) {
 }
 
 // retag republishes a manifest that its repository holds under the tags that
-// lack it. When the manifest is gone after all, the image is appended.
+// lack it. When the manifest is gone after all, the error is ErrNotFound.
 func (e *Engine) retag(ctx context.Context, t task) (graph.Digest, error) {
 	repo, ref := publish.Split(t.unit.From)
 	data, mediaType, err := e.Store.Manifest(ctx, repo, graph.Digest(ref))
