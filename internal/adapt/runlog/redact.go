@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
-	"regexp"
 	"sort"
 	"strings"
 	"sync"
@@ -173,9 +172,13 @@ func (s *secrets) match(p []byte) (n int, more bool) {
 	return 0, more
 }
 
-// digest matches what identifies content. Such a value is no secret, and a run
-// could not be resumed without it.
-var digest = regexp.MustCompile(`^[a-z0-9]+:[0-9a-f]{64}$`)
+// isDigest tells what identifies content, an algorithm or version and 64 hex
+// digits. Such a value is no secret, and a run could not be resumed without it.
+func isDigest(s string) bool {
+	name, hex, ok := strings.Cut(s, ":")
+	return ok && name != "" && len(hex) == 64 && strings.Trim(hex, "0123456789abcdef") == "" &&
+		strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789") == ""
+}
 
 // json replaces secrets in the string values of a JSON text and leaves names,
 // numbers, digests and layout as they are. Text that is not JSON is returned
@@ -209,7 +212,7 @@ func (r *Redactor) json(data json.RawMessage) json.RawMessage {
 // literal replaces secrets in one JSON string, which after follows.
 func (r *Redactor) literal(lit, after []byte) []byte {
 	var text string
-	if len(after) > 0 && after[0] == ':' || json.Unmarshal(lit, &text) != nil || digest.MatchString(text) {
+	if len(after) > 0 && after[0] == ':' || json.Unmarshal(lit, &text) != nil || isDigest(text) {
 		return lit
 	}
 	clean := r.String(text)

@@ -174,7 +174,7 @@ func FuzzRedactJSON(f *testing.F) {
 			switch v := v.(type) {
 			case string:
 				// What stands beside a mask may spell the secret with it.
-				if strings.Contains(v, secret) && !strings.Contains(v, Mask) && !digest.MatchString(v) {
+				if strings.Contains(v, secret) && !strings.Contains(v, Mask) && !isDigest(v) {
 					t.Errorf("%q holds %q", v, secret)
 				}
 			case []any:

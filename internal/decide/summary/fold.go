@@ -205,13 +205,21 @@ func (s *Summary) plan(d journal.PlannedData) {
 	s.StepsExecuted, s.StepsCached = add(s.StepsExecuted, 0), add(s.StepsCached, 0)
 }
 
-// units says what an event makes of an image.
-var units = [...]struct {
-	kind  journal.Kind
-	state State
-}{
-	{journal.UnitStarted, Started}, {journal.UnitBuilt, Built}, {journal.UnitPut, Put},
-	{journal.UnitPublished, Published}, {journal.UnitSkipped, Skipped},
+// stateAfter is the state that an event puts an image in.
+func stateAfter(k journal.Kind) State {
+	switch k {
+	case journal.UnitBuilt:
+		return Built
+	case journal.UnitPut:
+		return Put
+	case journal.UnitPublished:
+		return Published
+	case journal.UnitSkipped:
+		return Skipped
+	case journal.UnitFailed:
+		return Failed
+	}
+	return Started
 }
 
 func (s *Summary) unit(e *journal.Event, d journal.UnitData) {
@@ -221,11 +229,7 @@ func (s *Summary) unit(e *journal.Event, d journal.UnitData) {
 	}
 	s.count(u, -1)
 	s.forgive(e.Unit)
-	for _, x := range units {
-		if x.kind == e.Kind {
-			u.State = x.state
-		}
-	}
+	u.State = stateAfter(e.Kind)
 	if d.Key != "" && d.Key != u.Key {
 		u.Digest = "" // that of other content
 	}
@@ -248,7 +252,7 @@ func (s *Summary) unitFailed(e *journal.Event, d journal.FailData) {
 	u := s.Units[e.Unit]
 	s.count(u, -1)
 	s.forgive(e.Unit)
-	u.State = Failed
+	u.State = stateAfter(e.Kind)
 	u.Attempts = max(u.Attempts, e.Attempt)
 	s.Units[e.Unit] = u
 	s.count(u, 1)

@@ -3,6 +3,7 @@ package text
 import (
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 	"strings"
 
@@ -22,8 +23,10 @@ func Plan(w io.Writer, p *plan.Plan, o Options) error {
 	g := newPage(o)
 	g.line(bold, p.Fleet+": "+counted(int64(len(p.Units)), "image"))
 	g.blank()
-	actions(g, p)
-	g.blank()
+	if len(p.Units) > 0 {
+		actions(g, p)
+		g.blank()
+	}
 	costs(g, p)
 	dearest(g, p)
 	warnings(g, p.Warnings)
@@ -47,11 +50,21 @@ type reasonKey struct {
 	code   string
 	file   string
 	line   int
+	detail string
 }
 
-// keyOf tells reasons apart, by what and where; a detail may name the image.
+// keyOf tells reasons apart, by what and where; a detail may name the image. What
+// blocks an image is where the image is declared: it is told by what it says.
 func keyOf(a plan.Action, r plan.Reason) reasonKey {
-	return reasonKey{a, r.Code, r.Pos.File, r.Pos.Line}
+	if a == plan.Block {
+		return reasonKey{action: a, code: r.Code, detail: firstLine(r.Detail)}
+	}
+	return reasonKey{action: a, code: r.Code, file: r.Pos.File, line: r.Pos.Line}
+}
+
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(s, "\n")
+	return s
 }
 
 func actions(g *page, p *plan.Plan) {
@@ -70,7 +83,7 @@ func actions(g *page, p *plan.Plan) {
 			groups[u.Action] = append(groups[u.Action], x)
 		}
 		x.images++
-		x.alike = x.alike && x.reason.Detail == why.Detail
+		x.alike = x.alike && x.reason == why
 		x.more(u)
 	}
 	for _, a := range plan.Actions() {
@@ -82,7 +95,7 @@ func actions(g *page, p *plan.Plan) {
 				for _, y := range list[i:] {
 					rest += y.images
 				}
-				g.para(plain, head(rest, a), fmt.Sprintf("for %s more; -v lists every image", counted(int64(len(list)-i), "reason")))
+				g.para(plain, head(rest, a), fmt.Sprintf("for %s; -v lists every image", counted(int64(len(list)-i), "more reason")))
 				break
 			}
 			x.show(g, a)
@@ -124,7 +137,7 @@ func (x *group) show(g *page, a plan.Action) {
 // reason renders a reason in one paragraph: where, and what. Of a detail of
 // several lines the first one says what.
 func reason(g *page, r plan.Reason) string {
-	text, _, _ := strings.Cut(r.Detail, "\n")
+	text := firstLine(r.Detail)
 	if text == "" {
 		text = r.Code
 	}
@@ -198,13 +211,13 @@ func dearest(g *page, p *plan.Plan) {
 			return
 		}
 		n := int64(k.Images) * int64(k.BaseBound)
-		g.para(plain, fmt.Sprintf("%7s  ", Count(n)), fmt.Sprintf("executions: %s on each of %s, %d shared", counted(int64(k.BaseBound), "step"), counted(int64(k.Images), "base"), k.Shared))
+		g.para(plain, fmt.Sprintf("%7s  ", Count(n)), fmt.Sprintf("executions: %s on each of %s, %d shared", counted(int64(k.BaseBound), "step"), counted(int64(k.Images), "image"), k.Shared))
 		for j, name := range k.Top {
 			if j == maxTop {
 				g.line(dim, fmt.Sprintf("         and %d more", len(k.Top)-j))
 				break
 			}
-			g.line(plain, "         "+fit(clean(name), g.o.Width-9))
+			g.line(plain, "         "+cut(clean(name), g.o.Width-9))
 		}
 	}
 }
@@ -216,16 +229,17 @@ func warnings(g *page, list []plan.Reason) {
 	g.blank()
 	g.line(amber, counted(int64(len(list)), "warning"))
 	for _, r := range list {
-		text, _, _ := strings.Cut(r.Detail, "\n")
+		text := firstLine(r.Detail)
 		if r.Pos.File == "" && r.Pos.Line == 0 {
-			g.para(plain, "  ", fmt.Sprintf("%s [%s]", text, r.Code))
+			g.item(plain, "  ", fmt.Sprintf("%s [%s]", text, r.Code))
 			continue
 		}
-		g.para(plain, "  ", fmt.Sprintf("%s: %s [%s]", g.pos(r.Pos), text, r.Code))
+		g.item(plain, "  ", fmt.Sprintf("%s: %s [%s]", g.pos(r.Pos), text, r.Code))
 	}
 }
 
-// images lists every unit; what blocks one stands under it in full.
+// images lists every unit with the codes of its reasons and its tags; what
+// blocks one stands there in full.
 func images(g *page, units []plan.Unit) {
 	g.blank()
 	g.line(bold, "images")
@@ -233,22 +247,27 @@ func images(g *page, units []plan.Unit) {
 	for _, u := range units {
 		wide = max(wide, width(u.Image))
 	}
-	wide = min(wide, g.o.Width/3)
+	wide = min(wide, g.o.Width-20)
 	for _, u := range units {
-		tag := "-"
-		if len(u.Tags) > 0 {
-			tag = u.Tags[0]
-		}
-		if n := len(u.Tags) - 1; n > 0 {
-			tag += fmt.Sprintf(" +%d", n)
-		}
-		g.para(plain, fmt.Sprintf("  %s  %-6s  ", pad(u.Image, wide), u.Action), tag)
+		var codes []string
 		for _, r := range u.Why {
-			if u.Action != plan.Block && r.Pos.Line == 0 {
-				g.para(dim, "      ", reason(g, r))
-				continue
+			if !slices.Contains(codes, r.Code) {
+				codes = append(codes, r.Code)
 			}
-			g.para(dim, "      ", reason(g, r)+" ["+r.Code+"]")
+		}
+		s := plain
+		if u.Action == plan.Block {
+			s = red
+		}
+		g.item(s, fmt.Sprintf("  %s  %-6s  ", pad(u.Image, wide), u.Action), strings.Join(codes, ", "))
+		if u.Action == plan.Block {
+			for _, r := range u.Why {
+				g.para(dim, "      ", reason(g, r))
+			}
+			continue
+		}
+		for _, tag := range u.Tags {
+			g.para(dim, "      ", tag)
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 func Problems(w io.Writer, list diag.List, o Options) error {
 	g := newPage(o)
 	for _, x := range list {
-		g.para(red, g.pos(x.Pos)+": ", x.Message+" ["+string(x.Code)+"]")
+		g.item(red, g.pos(x.Pos)+": ", x.Message+" ["+string(x.Code)+"]")
 		source(g, x)
 		if x.Help != "" {
 			g.para(bold, "    help: ", x.Help)
@@ -30,7 +30,10 @@ func source(g *page, x diag.Problem) {
 		return
 	}
 	room := g.o.Width - 4
-	line := []rune(clean(x.Source))
+	line := []rune(x.Source)
+	for i, r := range line { // one by one, so that the mark stays in place
+		line[i] = []rune(clean(string(r)))[0]
+	}
 	at := -1
 	if x.Pos.Col > 0 && x.Pos.Col <= len(x.Source)+1 {
 		at = utf8.RuneCountInString(x.Source[:x.Pos.Col-1])

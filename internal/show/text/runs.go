@@ -54,7 +54,7 @@ func Runs(w io.Writer, runs []Run, o Options) error {
 			line += cell
 		}
 		if room := g.o.Width - width(line) - 2; room >= 10 {
-			line += "  " + fit(clean(fleet), room)
+			line += "  " + cut(clean(fleet), room)
 		}
 		g.line(s, line)
 	}

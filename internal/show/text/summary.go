@@ -63,7 +63,7 @@ func about(g *page, s *summary.Summary) {
 			list = append(list, name+" "+v)
 		}
 		sort.Strings(list)
-		g.para(plain, "versions  ", strings.Join(list, ", "))
+		g.para(plain, "versions  ", strings.Join(list, "; "))
 	}
 }
 
@@ -94,13 +94,12 @@ func outcome(g *page, s *summary.Summary) {
 	if s.WallSeconds != nil {
 		text += ", after " + seconds(*s.WallSeconds)
 	}
-	for i, l := range wrap(clean(text), g.o.Width) {
-		if i > 0 {
-			l = strings.TrimLeft(l, " ")
-		}
+	for _, l := range wrap(clean(text), g.o.Width, g.o.Width) {
 		g.line(mark, l)
 	}
-	g.blank()
+	if s.Images > 0 {
+		g.blank()
+	}
 	for _, r := range []struct {
 		n    int
 		what string
@@ -129,7 +128,7 @@ func took(g *page, s *summary.Summary) {
 	}
 	row("phases", phases(s.PhaseSeconds))
 	row("steps", stepParts(s))
-	if t := s.Temperature; t != nil {
+	if t := s.Temperature; t != nil && t.Cold+t.Partial+t.Warm > 0 {
 		var p []string
 		p = number(p, int64(t.Cold), "cold")
 		p = number(p, int64(t.Partial), "partial")
@@ -143,14 +142,7 @@ func took(g *page, s *summary.Summary) {
 		}
 		row("requests", p)
 	}
-	var p []string
-	p = size(p, s.BytesPulled, "pulled")
-	p = size(p, s.BytesPushed, "pushed")
-	p = size(p, s.BytesMounted, "mounted")
-	if s.MountsRefused != nil && *s.MountsRefused > 0 {
-		p = append(p, counted(*s.MountsRefused, "mount")+" refused")
-	}
-	row("bytes", p)
+	row("bytes", moved(s))
 	row("disk", diskParts(s))
 	if len(rows) == 0 {
 		return
@@ -199,11 +191,33 @@ func stepParts(s *summary.Summary) []string {
 	return p
 }
 
+// moved says what crossed the network, "none" when it was measured and nothing did.
+func moved(s *summary.Summary) []string {
+	var p []string
+	for _, x := range []struct {
+		n    *int64
+		what string
+	}{{s.BytesPulled, "pulled"}, {s.BytesPushed, "pushed"}, {s.BytesMounted, "mounted"}} {
+		if x.n != nil && *x.n > 0 {
+			p = append(p, Bytes(*x.n)+" "+x.what)
+		}
+	}
+	if s.MountsRefused != nil && *s.MountsRefused > 0 {
+		p = append(p, counted(*s.MountsRefused, "mount")+" refused")
+	}
+	if len(p) == 0 && s.BytesPushed != nil {
+		p = []string{"none"}
+	}
+	return p
+}
+
 func diskParts(s *summary.Summary) []string {
 	var p []string
-	p = size(p, s.DiskPeakBytes, "at most")
-	if len(p) > 0 && s.DiskBudgetBytes != nil {
-		p[0] += " of " + Bytes(*s.DiskBudgetBytes)
+	if s.DiskPeakBytes != nil {
+		p = append(p, "at most "+Bytes(*s.DiskPeakBytes))
+		if s.DiskBudgetBytes != nil {
+			p[0] += " of " + Bytes(*s.DiskBudgetBytes)
+		}
 	}
 	p = size(p, s.DiskFinalBytes, "at the end")
 	p = size(p, s.ReleasedBytes, "released")
@@ -235,7 +249,7 @@ func steps(g *page, list []*summary.Step) {
 	list = append([]*summary.Step(nil), list...)
 	sort.SliceStable(list, func(i, j int) bool { return list[i].TotalSeconds > list[j].TotalSeconds })
 	g.blank()
-	g.line(bold, "    ran  cached       total        p50        p95  step")
+	g.line(bold, "   ran cached      total        p50        p95  step")
 	for _, s := range list {
 		p50, p95 := "-", "-"
 		if s.P50Seconds != nil {
@@ -250,13 +264,13 @@ func steps(g *page, list []*summary.Step) {
 			mark = red
 			name = fmt.Sprintf("%s failed: %s", Count(s.Failed), name)
 		}
-		left := fmt.Sprintf("%7s %7s %11s %10s %10s  ", Count(s.Executed), Count(s.Cached), seconds(s.TotalSeconds), p50, p95)
+		left := fmt.Sprintf("%6s %6s %10s %10s %10s  ", Count(s.Executed), Count(s.Cached), seconds(s.TotalSeconds), p50, p95)
 		if room := g.o.Width - len(left); room >= 20 {
-			g.line(mark, left+fit(name, room))
+			g.line(mark, left+cut(name, room))
 			continue
 		}
 		g.line(mark, left)
-		g.line(mark, "        "+fit(name, g.o.Width-8))
+		g.line(mark, "        "+cut(name, g.o.Width-8))
 	}
 }
 
@@ -269,7 +283,7 @@ func failures(g *page, list []*summary.Failure) {
 			for _, x := range list[i:] {
 				rest += len(x.Images)
 			}
-			g.line(red, fmt.Sprintf("%s more failed, of %s", counted(int64(rest), "image"), counted(int64(len(list)-i), "other cause")))
+			g.line(red, fmt.Sprintf("%s failed, of %s", counted(int64(rest), "more image"), counted(int64(len(list)-i), "other cause")))
 			return
 		}
 		what := counted(int64(len(f.Images)), "image") + " failed"
@@ -277,7 +291,7 @@ func failures(g *page, list []*summary.Failure) {
 			what += ", all by one shared step"
 		}
 		cause, _, _ := strings.Cut(f.Cause, "\n")
-		g.para(red, what+": ", cause)
+		g.item(red, what+": ", cause)
 		if f.Step != "" && !strings.Contains(cause, f.Step) {
 			g.para(plain, "  step  ", f.Step)
 		}
@@ -318,6 +332,6 @@ func remarks(g *page, s *summary.Summary, level string) {
 		if n.Level == "warning" {
 			mark = amber
 		}
-		g.para(mark, n.Level+": ", n.Text)
+		g.item(mark, n.Level+": ", n.Text)
 	}
 }

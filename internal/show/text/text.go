@@ -81,24 +81,26 @@ func (p *page) line(s style, text string) {
 
 func (p *page) blank() { p.b.WriteByte('\n') }
 
-// para writes text after a head, wrapped; further lines are indented to where
-// the text began. The style is the head's.
+// para writes text after a head, wrapped; further lines begin where the text
+// began. The style is the head's.
 func (p *page) para(s style, head, text string) {
+	p.hang(s, head, text, width(clean(head)))
+}
+
+// item is para for heads of any length: further lines are indented a little.
+func (p *page) item(s style, head, text string) { p.hang(s, head, text, 4) }
+
+func (p *page) hang(s style, head, text string, indent int) {
 	head = clean(head)
-	room := p.o.Width - width(head)
-	indent := strings.Repeat(" ", width(head))
-	if room < minWidth/2 { // a head this long stands alone
+	if width(head) > p.o.Width/2 { // a head this long stands alone
 		p.line(s, head)
-		indent = "    "
-		head, room = indent, p.o.Width-len(indent)
+		head, indent = "    ", 4
 	}
-	for i, l := range wrap(clean(text), room) {
-		if i == 0 {
-			p.b.WriteString(strings.TrimRight(p.paint(s, head)+l, " "))
-		} else {
-			p.b.WriteString(indent + l)
-		}
-		p.b.WriteByte('\n')
+	lines := wrap(clean(text), p.o.Width-width(head), p.o.Width-indent)
+	p.b.WriteString(strings.TrimRight(p.paint(s, head)+lines[0], " "))
+	p.b.WriteByte('\n')
+	for _, l := range lines[1:] {
+		p.b.WriteString(strings.Repeat(" ", indent) + l + "\n")
 	}
 }
 
@@ -113,8 +115,19 @@ func (p *page) pos(at diag.Pos) string {
 // width is the number of columns of clean text, one per character.
 func width(s string) int { return utf8.RuneCountInString(s) }
 
-// clean replaces what a terminal would act on.
+// clean removes colours and replaces whatever else a terminal would act on.
 func clean(s string) string {
+	for {
+		i := strings.Index(s, "\x1b[")
+		if i < 0 {
+			break
+		}
+		end := i + 2
+		for end < len(s) && (s[end] < '@' || s[end] > '~') {
+			end++
+		}
+		s = s[:i] + s[min(end+1, len(s)):]
+	}
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\t' || r == '\n':
@@ -139,31 +152,46 @@ func fit(s string, n int) string {
 	return string(r[:head]) + "…" + string(r[len(r)-(n-head-1):])
 }
 
+// cut cuts the end off text that is wider than n.
+func cut(s string, n int) string {
+	r := []rune(s)
+	if len(r) <= n || n < 1 {
+		return string(r[:min(len(r), max(n, 0))])
+	}
+	return string(r[:n-1]) + "…"
+}
+
 // pad fits text into exactly n columns.
 func pad(s string, n int) string {
 	s = fit(clean(s), n)
 	return s + strings.Repeat(" ", n-width(s))
 }
 
-// wrap breaks text into lines of at most n columns, at spaces where it can; at
-// least one line.
-func wrap(s string, n int) []string {
+// wrap breaks text into lines, of at most first columns and then at most rest
+// columns: at spaces, and within words that no line can hold. There is at least
+// one line.
+func wrap(s string, first, rest int) []string {
 	var lines []string
-	line := ""
+	line, room := "", first
+	end := func() {
+		lines = append(lines, line)
+		line, room = "", rest
+	}
 	for _, word := range strings.Fields(s) {
-		switch {
-		case line == "":
-			line = word
-		case width(line)+1+width(word) <= n:
-			line += " " + word
-		default:
-			lines = append(lines, line)
-			line = word
+		if line != "" && width(line)+1+width(word) > room {
+			if width(word) <= rest || width(line)+8 > room {
+				end()
+			}
 		}
-		for width(line) > n {
+		if line != "" {
+			line += " "
+		}
+		line += word
+		for width(line) > room {
 			r := []rune(line)
-			lines = append(lines, string(r[:n]))
-			line = string(r[n:])
+			line = string(r[:room])
+			end()
+			line = string(r[len([]rune(lines[len(lines)-1])):])
 		}
 	}
 	return append(lines, line)
