@@ -382,7 +382,7 @@ func (s *Store) pump(ctx context.Context, c *copying, w io.Writer) error {
 		}
 		return s.do(ctx, call{
 			what: c.what, host: at.host, grant: grant{repo: at.repo}, method: http.MethodGet,
-			url: at.url("blobs", string(c.op.Digest)), want: []int{http.StatusOK, http.StatusPartialContent},
+			url: at.url("blobs", string(c.op.Digest)), want: []int{http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable},
 			header: in.header,
 			read: func(resp *http.Response) error {
 				err := in.read(resp)
@@ -404,24 +404,28 @@ func (s *Store) pump(ctx context.Context, c *copying, w io.Writer) error {
 // intake takes in a blob over several answers.
 type intake struct {
 	size, off int64
+	whole     bool // the source does not do ranges
 	to        *sink
 	pulled    *atomic.Int64
 }
 
 // header asks for what is still missing.
 func (i *intake) header() http.Header {
-	if i.off == 0 {
+	if i.off == 0 || i.whole {
 		return http.Header{}
 	}
-	return http.Header{"Range": {fmt.Sprintf("bytes=%d-", i.off)}}
+	return http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", i.off, i.size-1)}}
 }
 
 // read takes one answer; an error that is not permanent leaves off where the
 // next answer must begin.
 func (i *intake) read(resp *http.Response) error {
 	body := &counted{resp.Body, i.pulled}
+	if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable {
+		i.whole = true
+		return errNoRange
+	}
 	if resp.StatusCode == http.StatusOK && i.off > 0 {
-		// The server does not do ranges.
 		if _, err := io.CopyN(io.Discard, body, i.off); err != nil {
 			return err
 		}
@@ -440,6 +444,8 @@ func (i *intake) read(resp *http.Response) error {
 	}
 	return nil
 }
+
+var errNoRange = errors.New("the source does not do ranges")
 
 // sink remembers that writing failed, which reading is not to blame for.
 type sink struct {

@@ -142,7 +142,7 @@ func (s *Store) attempt(ctx context.Context, c call, key key) (int, http.Header,
 	if v := key.header(); v != "" {
 		req.Header.Set("Authorization", v)
 	}
-	c.setBody(req)
+	defer c.setBody(req)()
 	resp, err := c.send(req)
 	if err != nil {
 		return 0, nil, cause(ctx, err)
@@ -163,9 +163,10 @@ func (s *Store) attempt(ctx context.Context, c call, key key) (int, http.Header,
 
 // setBody gives a request its body. Connections that turn out to be closed are
 // replaced without another attempt, when the body can be had again.
-func (c call) setBody(req *http.Request) {
+// The function that it returns is to be called when the attempt is over.
+func (c call) setBody(req *http.Request) func() bool {
 	if c.body == nil || c.size == 0 {
-		return
+		return func() bool { return false }
 	}
 	closer := func() io.ReadCloser {
 		b := c.body()
@@ -179,6 +180,10 @@ func (c call) setBody(req *http.Request) {
 	if !c.stream {
 		req.GetBody = func() (io.ReadCloser, error) { return closer(), nil }
 	}
+	// The transport waits for a read of the body to return, even when the
+	// context has ended; and a body that comes from elsewhere may not.
+	body := req.Body
+	return context.AfterFunc(req.Context(), func() { body.Close() })
 }
 
 func (c call) send(req *http.Request) (*http.Response, error) {

@@ -80,6 +80,7 @@ type request struct {
 	attempts       int
 	notBefore      time.Time
 	throttledSince time.Time
+	probe          bool // sent to find out whether the host is back
 }
 
 // episode counts rounds of trouble. Requests that were in flight together fail
@@ -172,7 +173,7 @@ func (h *Host) refuse(r *traffic.Ruling) {
 
 // send starts what may start now, and says when more may.
 func (h *Host) send(r *traffic.Ruling) {
-	for len(h.waiting) > 0 && len(h.inFlight) < h.allowed() {
+	for len(h.waiting) > 0 && len(h.inFlight) < h.width && !(h.probing() && h.probed()) {
 		i, t := h.ready()
 		if open := h.opens(); open.After(t) {
 			t = open
@@ -191,6 +192,7 @@ func (h *Host) send(r *traffic.Ruling) {
 		h.seq++
 		q.seq = h.seq
 		q.attempts++
+		q.probe = h.probing()
 		h.inFlight[q.id] = q
 		r.Send = append(r.Send, q.id)
 	}
@@ -225,11 +227,15 @@ func (h *Host) lost() bool {
 	return h.failures > 0 && h.now.Sub(h.failingSince) > limit
 }
 
-func (h *Host) allowed() int {
-	if h.probing() {
-		return 1
+// probed tells whether a probe is in flight. Other requests may be: those sent
+// before, which may themselves wait for one that is not sent yet.
+func (h *Host) probed() bool {
+	for _, q := range h.inFlight {
+		if q.probe {
+			return true
+		}
 	}
-	return h.width
+	return false
 }
 
 func (h *Host) opens() time.Time {

@@ -1,0 +1,659 @@
+package registry_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/lapstrake/lapstrake/internal/adapt/registry"
+	"github.com/lapstrake/lapstrake/internal/adapt/registry/storetest"
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
+	"github.com/lapstrake/lapstrake/internal/model/plan"
+	"github.com/lapstrake/lapstrake/internal/testfleet"
+)
+
+// operation is something that a store does, with what must be true before and
+// after it.
+type operation struct {
+	name    string
+	methods []string // the requests that can go wrong, with a part of the path
+	do      func(ctx context.Context, w *world) error
+	check   func(t *testing.T, w *world)
+}
+
+func operations() []operation {
+	im := storetest.NewImage("im", 2, false, "v1:key")
+	repo, base := remote+"/a/b", remote+"/base/one"
+	apply := func(op plan.Op) func(context.Context, *world) error {
+		return func(ctx context.Context, w *world) error {
+			_, err := w.store.Apply(ctx, op)
+			return err
+		}
+	}
+	hasLayer := func(t *testing.T, w *world) {
+		data, err := w.direct().Blob(t.Context(), repo, storetest.Sum(im.Layers[0]), 1<<20)
+		if err != nil || !bytes.Equal(data, im.Layers[0]) {
+			t.Errorf("the layer is not there: %v", err)
+		}
+	}
+	return []operation{
+		{
+			name: "resolve", methods: []string{"HEAD /manifests/", "GET /manifests/", "GET /blobs/"},
+			do: func(ctx context.Context, w *world) error {
+				b, err := w.store.Resolve(ctx, base+":1", "linux/amd64")
+				if err == nil && b.Digest != im.Digest {
+					return errors.New("wrong base")
+				}
+				return err
+			},
+		},
+		{
+			name: "stat", methods: []string{"HEAD /manifests/", "GET /manifests/"},
+			do: func(ctx context.Context, w *world) error {
+				tag, err := w.store.Stat(ctx, base+":1")
+				if err == nil && tag.Key != "v1:key" {
+					return fmt.Errorf("tag is %v", tag)
+				}
+				return err
+			},
+		},
+		{
+			name: "tags", methods: []string{"GET /tags/"},
+			do: func(ctx context.Context, w *world) error {
+				tags, err := w.store.Tags(ctx, base)
+				if err == nil && !tags["1"] {
+					return fmt.Errorf("tags are %v", tags)
+				}
+				return err
+			},
+		},
+		{
+			name: "upload", methods: []string{"POST /uploads/", "PUT /uploads/"},
+			do:    apply(storetest.Upload(repo, storetest.OCILayer, im.Layers[0])),
+			check: hasLayer,
+		},
+		{
+			name: "mount", methods: []string{"POST /uploads/"},
+			do:    apply(storetest.Bring(plan.OpMount, repo, base, im.Layers[0])),
+			check: hasLayer,
+		},
+		{
+			name: "copy", methods: []string{"GET /blobs/", "POST /uploads/", "PUT /uploads/"},
+			do:    apply(storetest.Bring(plan.OpCopy, repo, remote+"/base/one", im.Layers[0])),
+			check: hasLayer,
+		},
+		{
+			name: "manifest", methods: []string{"PUT /manifests/"},
+			do: apply(storetest.Put(base, "2", storetest.OCIManifest, im.Manifest)),
+			check: func(t *testing.T, w *world) {
+				if tag, err := w.direct().Stat(t.Context(), base+":2"); err != nil || tag.Digest != im.Digest {
+					t.Errorf("tag is %v, %v", tag, err)
+				}
+			},
+		},
+	}
+}
+
+// separate makes the registry in memory, which has one store of blobs for all
+// repositories, look as if nothing was there to mount or to skip.
+func separate(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if v := q.URL.Query(); v.Get("mount") != "" && v.Get("from") != "base/one" {
+			q.URL.RawQuery = ""
+		}
+		next.ServeHTTP(w, q)
+	})
+}
+
+// Every operation survives every passing fault of every of its requests, and
+// leaves what it should.
+func TestPassingFaults(t *testing.T) {
+	faults := map[string]testfleet.Rule{
+		"500":                   {Fault: testfleet.FaultStatus, Status: 500},
+		"502":                   {Fault: testfleet.FaultStatus, Status: 502},
+		"503":                   {Fault: testfleet.FaultStatus, Status: 503},
+		"429":                   {Fault: testfleet.FaultStatus, Status: 429},
+		"429 with Retry-After":  {Fault: testfleet.FaultStatus, Status: 429, RetryAfter: "60"},
+		"reset before":          {Fault: testfleet.FaultResetBefore},
+		"reset after":           {Fault: testfleet.FaultResetAfter},
+		"reset within the body": {Fault: testfleet.FaultResetBody, Bytes: 10},
+		"truncated":             {Fault: testfleet.FaultTruncate, Bytes: 10},
+	}
+	for _, op := range operations() {
+		for _, method := range op.methods {
+			for name, rule := range faults {
+				verb, part, _ := strings.Cut(method, " ")
+				if verb != http.MethodGet && (name == "truncated" || name == "reset within the body") {
+					continue // there is no body
+				}
+				if part == "/tags/" && name == "truncated" {
+					continue // nothing tells: a list has no digest
+				}
+				t.Run(op.name+"/"+method+"/"+name, func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						rule.Method, rule.Path, rule.Times = verb, part, 2
+						w := newWorld(t, rule)
+						w.back.next = separate(w.back.next)
+						storetest.Apply(t, w.direct(), storetest.NewImage("im", 2, false, "v1:key").Ops(remote+"/base/one", "1")...)
+						if err := op.do(t.Context(), w); err != nil {
+							t.Fatal(err)
+						}
+						if got := w.faults.Applied()[0]; got != 2 {
+							t.Errorf("the fault happened %d times", got)
+						}
+						// Go's transport repeats what it can when a connection that was
+						// used before breaks, without asking us.
+						if got := w.store.Totals().Retries; got != 2 && !(strings.HasPrefix(name, "reset") && got == 1) {
+							t.Errorf("%d retries", got)
+						}
+						if op.check != nil {
+							op.check(t, w)
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// What is wrong for good ends an operation, with as few requests as possible.
+func TestLastingFaults(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		rule     testfleet.Rule
+		requests int
+		help     string
+	}{
+		{"500", testfleet.Rule{Status: 500}, 8, ""},
+		{"reset", testfleet.Rule{Fault: testfleet.FaultResetBefore}, 8, "can be reached"},
+		{"401", testfleet.Rule{Status: 401}, 1, "docker login " + remote},
+		{"403", testfleet.Rule{Status: 403}, 1, "docker login " + remote},
+		{"400", testfleet.Rule{Status: 400}, 1, ""},
+		{"hours to wait", testfleet.Rule{Status: 429, RetryAfter: "21600"}, 1, "mirror"},
+	} {
+		for _, op := range operations() {
+			verb, part, _ := strings.Cut(op.methods[0], " ")
+			if tt.name == "400" && op.name != "manifest" && op.name != "upload" {
+				continue // others have a second way
+			}
+			want := tt.requests
+			if op.name == "mount" && tt.rule.Status/100 == 4 && tt.rule.Status != 429 {
+				continue // becomes a copy, tested elsewhere
+			}
+			t.Run(tt.name+"/"+op.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					tt.rule.Method, tt.rule.Path = verb, part
+					w := newWorld(t, tt.rule)
+					w.back.next = separate(w.back.next)
+					storetest.Apply(t, w.direct(), storetest.NewImage("im", 2, false, "v1:key").Ops(remote+"/base/one", "1")...)
+					err := op.do(t.Context(), w)
+					if diag.KindOf(err) != diag.Infra || err == nil {
+						t.Fatalf("error %v of kind %v", err, diag.KindOf(err))
+					}
+					if !strings.Contains(diag.HelpOf(err), tt.help) {
+						t.Errorf("help %q lacks %q", diag.HelpOf(err), tt.help)
+					}
+					if errors.Is(err, registry.ErrNotFound) {
+						t.Errorf("%v counts as not found", err)
+					}
+					// One more where Go's transport repeats a request by itself.
+					if got := w.faults.Applied()[0]; got != want && !(tt.name == "reset" && got == want+1) {
+						t.Errorf("%d requests, want %d: %v", got, want, err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// Nobody sends anything to a host that asked for a pause, whatever it is about.
+func TestRetryAfterIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, testfleet.Rule{Method: "HEAD", Skip: 3, Times: 4, Status: 429, RetryAfter: "45"})
+		var wg sync.WaitGroup
+		for i := range 40 {
+			wg.Go(func() {
+				if _, err := w.store.Stat(t.Context(), fmt.Sprintf("%s/r%d:x", remote, i)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		var closed time.Time
+		records, log := w.faults.Records(), w.front.take()
+		n := 0
+		for _, r := range records {
+			if r.Path == "/v2/" {
+				continue
+			}
+			if r.Status == 429 {
+				closed = log[n].at.Add(45 * time.Second)
+			} else if log[n].at.Before(closed) && n > 16 {
+				t.Errorf("request %d was sent %v too early", n, closed.Sub(log[n].at))
+			}
+			n++
+		}
+		if closed.IsZero() || n != 44 {
+			t.Errorf("%d requests, pause until %v", n, closed)
+		}
+	})
+}
+
+func TestManifestIsSentAgainAsItWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, testfleet.Rule{Method: "PUT", Path: "/manifests/", Times: 3, Fault: testfleet.FaultResetAfter})
+		im := storetest.NewImage("im", 1, false, "v1:key")
+		storetest.Apply(t, w.store, im.Ops(remote+"/a/b", "1")...)
+		n := 0
+		for _, s := range w.front.take() {
+			if s.method == http.MethodPut && strings.Contains(s.path, "/manifests/") {
+				n++
+				if !bytes.Equal(s.body, im.Manifest) || s.path != "/v2/a/b/manifests/1" {
+					t.Errorf("attempt %d: %s %q", n, s.path, s.body)
+				}
+			}
+		}
+		if n != 4 {
+			t.Errorf("%d attempts, want 4", n)
+		}
+	})
+}
+
+// A registry that never answers does not hold anybody for ever.
+func TestStall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		began := time.Now()
+		w.back.next = http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+			if q.URL.Path != "/v2/" {
+				<-q.Context().Done()
+			}
+		})
+		_, err := w.store.Stat(t.Context(), remote+"/a/b:x")
+		if diag.KindOf(err) != diag.Infra || err == nil {
+			t.Fatalf("error %v", err)
+		}
+		if took := time.Since(began); took > 5*time.Minute {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+// A slow answer is an answer.
+func TestSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, testfleet.Rule{Method: "GET", Path: "/blobs/", Fault: testfleet.FaultSlow, Bytes: 500, Delay: 50 * time.Second})
+		im := storetest.NewImage("im", 1, false, "")
+		storetest.Apply(t, w.direct(), im.Ops(remote+"/a/b", "1")...)
+		data, err := w.store.Blob(t.Context(), remote+"/a/b", storetest.Sum(im.Layers[0]), 1<<20)
+		if err != nil || !bytes.Equal(data, im.Layers[0]) {
+			t.Fatal(err)
+		}
+		if n := w.store.Totals().Retries; n != 0 {
+			t.Errorf("%d retries", n)
+		}
+	})
+}
+
+// The context's end is seen in a pause, while a request is under way, and while
+// waiting for a turn.
+func TestCancel(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		rule testfleet.Rule
+	}{
+		{"pause", testfleet.Rule{Method: "HEAD", Status: 429, RetryAfter: "300"}},
+		{"request", testfleet.Rule{Method: "HEAD", Fault: testfleet.FaultSlow, Bytes: 1, Delay: 50 * time.Second}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, tt.rule)
+				if tt.name == "request" {
+					w.front.next = http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) { <-q.Context().Done() })
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				defer cancel()
+				var wg sync.WaitGroup
+				for range 30 {
+					wg.Go(func() {
+						_, err := w.store.Stat(ctx, remote+"/a/b:x")
+						if diag.KindOf(err) != diag.Interrupted || !errors.Is(err, context.DeadlineExceeded) {
+							t.Errorf("error %v", err)
+						}
+					})
+				}
+				began := time.Now()
+				wg.Wait()
+				if took := time.Since(began); took != 20*time.Second {
+					t.Errorf("took %v", took)
+				}
+			})
+		})
+	}
+}
+
+func TestConcurrencyIsBounded(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		set  func(*registry.Options)
+		want int
+	}{
+		{"default", func(*registry.Options) {}, registry.DefaultConcurrency},
+		{"of the store", func(o *registry.Options) { o.Concurrency = 5 }, 5},
+		{"of the host", func(o *registry.Options) { o.Concurrency = 5; o.Registries[0].Concurrency = 3 }, 3},
+		{"without a policy", func(o *registry.Options) { o.Limits = nil; o.Concurrency = 4 }, 4},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				inner := w.back.next
+				w.back.next = http.HandlerFunc(func(rw http.ResponseWriter, q *http.Request) {
+					time.Sleep(time.Second) // of the test's own time
+					inner.ServeHTTP(rw, q)
+				})
+				o := w.options
+				tt.set(&o)
+				s, err := registry.New(o)
+				if tt.name != "without a policy" {
+					o.Limits = limits
+					s, err = registry.New(o)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(s.Close)
+				var wg sync.WaitGroup
+				for i := range 50 {
+					wg.Go(func() {
+						if _, err := s.Stat(t.Context(), fmt.Sprintf("%s/r%d:x", remote, i)); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				wg.Wait()
+				if w.front.most != tt.want {
+					t.Errorf("%d requests at once, want %d", w.front.most, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// When the source breaks off, a copy asks for the rest only, if it can.
+func TestCopyResumes(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		ranges bool
+		pulled func(size, cut int64) int64
+	}{
+		{"with ranges", true, func(size, cut int64) int64 { return size }},
+		{"without", false, func(size, cut int64) int64 { return size + cut + cut + 10 }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const cut = 1000
+				w := newWorld(t, testfleet.Rule{Method: "GET", Path: "/blobs/", Times: 1, Fault: testfleet.FaultResetBody, Bytes: cut},
+					testfleet.Rule{Method: "GET", Path: "/blobs/", Times: 1, Fault: testfleet.FaultResetBody, Bytes: cut + 10})
+				inner := separate(w.back.next)
+				w.back.next = http.HandlerFunc(func(rw http.ResponseWriter, q *http.Request) {
+					if !tt.ranges {
+						q.Header.Del("Range")
+					}
+					inner.ServeHTTP(rw, q)
+				})
+				im := storetest.NewImage("im", 1, false, "")
+				storetest.Apply(t, w.direct(), im.Ops(remote+"/base/one", "1")...)
+				size := int64(len(im.Layers[0]))
+				out := storetest.Apply(t, w.store, storetest.Bring(plan.OpCopy, remote+"/a/b", remote+"/base/one", im.Layers[0]))[0]
+				if d := cmp.Diff(plan.Outcome{Did: plan.OpCopy, Pulled: tt.pulled(size, cut), Pushed: size}, out); d != "" {
+					t.Errorf("outcome (-want +got):\n%s", d)
+				}
+				var ranges []string
+				puts := 0
+				for _, s := range w.front.take() {
+					if s.method == http.MethodGet {
+						ranges = append(ranges, s.rang)
+					}
+					if s.method == http.MethodPut {
+						puts++
+						if !bytes.Equal(s.body, im.Layers[0]) {
+							t.Error("the upload is not the blob")
+						}
+					}
+				}
+				second := fmt.Sprintf("bytes=%d-%d", 2*cut+10, size-1)
+				if !tt.ranges {
+					second = fmt.Sprintf("bytes=%d-%d", cut+10, size-1)
+				}
+				if d := cmp.Diff([]string{"", fmt.Sprintf("bytes=1000-%d", size-1), second}, ranges); d != "" || puts != 1 {
+					t.Errorf("%d uploads; ranges (-want +got):\n%s", puts, d)
+				}
+			})
+		})
+	}
+}
+
+// A mount that is not granted becomes a copy in the session that the registry
+// opened, or an error in strict mode. A registry with room for one request at a
+// time is no trap.
+func TestMountRefused(t *testing.T) {
+	refuse := func(next http.Handler, status int) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+			if q.URL.Query().Get("mount") != "" {
+				if status != 0 {
+					w.WriteHeader(status)
+					return
+				}
+				q.URL.RawQuery = ""
+			}
+			next.ServeHTTP(w, q)
+		})
+	}
+	for _, tt := range []struct {
+		name        string
+		status      int // 0: a session
+		concurrency int
+		strict      bool
+		requests    []string
+	}{
+		{"session", 0, 0, false, []string{"POST", "GET", "PUT"}},
+		{"one at a time", 0, 1, false, []string{"POST", "GET", "PUT"}},
+		{"forbidden", 403, 0, false, []string{"POST", "POST"}},
+		{"not allowed", 405, 0, false, []string{"POST", "POST", "POST", "GET", "PUT"}},
+		{"strict", 0, 0, true, []string{"POST"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				im := storetest.NewImage("im", 1, false, "")
+				storetest.Apply(t, w.direct(), im.Ops(remote+"/base/one", "1")...)
+				w.back.next = refuse(w.back.next, tt.status)
+				o := w.options
+				o.StrictMounts, o.Concurrency = tt.strict, tt.concurrency
+				s := client(t, o)
+				out, err := s.Apply(t.Context(), storetest.Bring(plan.OpMount, remote+"/a/b", remote+"/base/one", im.Layers[0]))
+				var got []string
+				for _, r := range w.front.take() {
+					got = append(got, r.method)
+				}
+				if tt.name == "session" && len(got) == 3 {
+					// Reading begins when the upload has its turn; which one arrives
+					// first is open.
+					got[1], got[2] = "GET", "PUT"
+				}
+				if d := cmp.Diff(tt.requests, got); d != "" && tt.name != "not allowed" || len(got) != len(tt.requests) {
+					t.Errorf("requests (-want +got):\n%s", d)
+				}
+				switch {
+				case tt.strict:
+					if !errors.Is(err, registry.ErrMountRefused) || diag.KindOf(err) != diag.Infra {
+						t.Errorf("error %v", err)
+					}
+				case tt.status == 403:
+					if err == nil || !strings.Contains(diag.HelpOf(err), "push") {
+						t.Errorf("error %v, help %q", err, diag.HelpOf(err))
+					}
+				case err != nil || out.Did != plan.OpCopy:
+					t.Errorf("outcome %v, error %v", out, err)
+				}
+				if n := s.Totals().MountsRefused; n != 1 {
+					t.Errorf("%d mounts refused", n)
+				}
+			})
+		})
+	}
+}
+
+// Many copies in both directions between two registries do not wait for each
+// other, with few requests allowed.
+func TestCopiesBothWays(t *testing.T) {
+	for _, width := range []int{1, 2, 3} {
+		t.Run(fmt.Sprint(width), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNetwork(t)
+				hosts := []string{"one.example.com:80", "two.example.com:80"}
+				o := registry.Options{Dial: n.dial, Concurrency: width}
+				var recorders []*recorder
+				for _, h := range hosts {
+					r := &recorder{next: memory()}
+					recorders = append(recorders, r)
+					n.serve(h, r)
+					o.Registries = append(o.Registries, fleet.Registry{Host: h, HTTP: true})
+				}
+				s := client(t, o)
+				var ops []plan.Op
+				for i, h := range hosts {
+					for j := range 20 {
+						im := storetest.NewImage(fmt.Sprint(h, j), 1, false, "")
+						storetest.Apply(t, s, storetest.Upload(h+"/base/one", storetest.OCILayer, im.Layers[0]))
+						ops = append(ops, storetest.Bring(plan.OpCopy, hosts[1-i]+"/copy", h+"/base/one", im.Layers[0]))
+					}
+				}
+				var wg sync.WaitGroup
+				for _, op := range ops {
+					wg.Go(func() {
+						if out, err := s.Apply(t.Context(), op); err != nil || out.Did != plan.OpCopy {
+							t.Errorf("outcome %v, error %v", out, err)
+						}
+					})
+				}
+				wg.Wait()
+				for i, r := range recorders {
+					if r.most > width {
+						t.Errorf("%d requests at once at %s", r.most, hosts[i])
+					}
+				}
+			})
+		})
+	}
+}
+
+// An upload whose session breaks begins anew.
+func TestUploadSessionLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, testfleet.Rule{Method: "PUT", Path: "/uploads/", Times: 2, Status: 404},
+			testfleet.Rule{Method: "PUT", Path: "/uploads/", Times: 1, Fault: testfleet.FaultResetUpload, Bytes: 100})
+		data := bytes.Repeat([]byte("x"), 5000)
+		storetest.Apply(t, w.store, storetest.Upload(remote+"/a/b", storetest.OCILayer, data))
+		got := map[string]int{}
+		for _, s := range w.front.take() {
+			got[s.method]++
+		}
+		if d := cmp.Diff(map[string]int{"POST": 4, "PUT": 4}, got); d != "" {
+			t.Errorf("requests (-want +got):\n%s", d)
+		}
+	})
+	t.Run("for ever", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, testfleet.Rule{Method: "PUT", Path: "/uploads/", Status: 404})
+			_, err := w.store.Apply(t.Context(), storetest.Upload(remote+"/a/b", storetest.OCILayer, []byte("x")))
+			if diag.KindOf(err) != diag.Infra || err == nil {
+				t.Errorf("error %v of kind %v", err, diag.KindOf(err))
+			}
+			if n := w.faults.Applied()[0]; n != 6 {
+				t.Errorf("%d attempts", n)
+			}
+		})
+	})
+}
+
+// A dead host fails everybody soon.
+func TestDeadHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(t)
+		s := client(t, registry.Options{Dial: n.dial})
+		began := time.Now()
+		var wg sync.WaitGroup
+		work := make(chan int)
+		for range 16 {
+			wg.Go(func() {
+				for i := range work {
+					_, err := s.Stat(t.Context(), fmt.Sprintf("dead.example.com/r%d:x", i))
+					if diag.KindOf(err) != diag.Infra || !errors.Is(err, errUnreachable) {
+						t.Errorf("error %v", err)
+					}
+				}
+			})
+		}
+		for i := range 500 {
+			work <- i
+		}
+		close(work)
+		wg.Wait()
+		if took := time.Since(began); took > time.Minute {
+			t.Errorf("took %v", took)
+		}
+		if n := s.Totals().Hosts["dead.example.com"]; n > 20 {
+			t.Errorf("%d attempts", n)
+		}
+	})
+}
+
+// A content that is not what its digest says is never believed.
+func TestWrongContent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		im := storetest.NewImage("im", 1, false, "")
+		storetest.Apply(t, w.direct(), im.Ops(remote+"/base/one", "1")...)
+		good := separate(w.back.next)
+		var lies atomic.Bool
+		lies.Store(true)
+		w.back.next = http.HandlerFunc(func(rw http.ResponseWriter, q *http.Request) {
+			if lies.Load() && q.Method == http.MethodGet && strings.Contains(q.URL.Path, "/blobs/") {
+				_, _ = rw.Write(bytes.Repeat([]byte("y"), len(im.Layers[0])))
+				return
+			}
+			good.ServeHTTP(rw, q)
+		})
+		d := storetest.Sum(im.Layers[0])
+		if _, err := w.store.Blob(t.Context(), remote+"/base/one", d, 1<<20); err == nil || diag.KindOf(err) != diag.Infra {
+			t.Errorf("blob: %v", err)
+		}
+		if _, err := w.store.Resolve(t.Context(), remote+"/base/one:1", "linux/amd64"); err == nil || diag.KindOf(err) != diag.Infra {
+			t.Errorf("resolve: %v", err)
+		}
+		if _, ok := w.store.Cached(remote+"/base/one:1", "linux/amd64"); ok {
+			t.Error("the wrong config was kept")
+		}
+		w.front.take()
+		_, err := w.store.Apply(t.Context(), storetest.Bring(plan.OpCopy, remote+"/a/b", remote+"/base/one", im.Layers[0]))
+		if err == nil || diag.KindOf(err) != diag.Infra || !strings.Contains(err.Error(), "digest") {
+			t.Errorf("copy: %v", err)
+		}
+		lies.Store(false)
+		if _, err := w.store.Blob(t.Context(), remote+"/a/b", storetest.Sum(bytes.Repeat([]byte("y"), len(im.Layers[0]))), 1<<20); !errors.Is(err, registry.ErrNotFound) {
+			t.Errorf("the wrong blob: %v", err)
+		}
+	})
+}
