@@ -28,7 +28,7 @@ var wings = map[string][]string{
 	"internal/testfleet": {"internal/model", "internal/decide", "internal/adapt", "internal/run",
 		"internal/show", "internal/testfleet"},
 	"cmd/lapstrake": {"internal/show/cli"},
-	"bench":         {"internal/testfleet", "internal/adapt", "internal/model", "internal/decide"},
+	"bench":         {"internal/testfleet", "internal/run", "internal/adapt", "internal/model", "internal/decide"},
 }
 
 // pure wings have no I/O, clock, goroutine or log.

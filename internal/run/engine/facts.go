@@ -65,7 +65,7 @@ type gatherer struct {
 	tags     map[string]map[string]bool // repository -> tags that exist; nil when not listed
 	mu       sync.Mutex
 	contents map[*graph.Step]*future[graph.Digest] // by the first step: variants that differ in labels share their steps
-	bases    sync.Map // reference -> *future[*fact.Base]
+	bases    sync.Map                              // reference -> *future[*fact.Base]
 }
 
 // listTags asks each repository that holds several of the fleet's tags for its

@@ -1,0 +1,218 @@
+// Command bench measures Lapstrake against docker buildx bake and against a
+// floor, on one machine and in one run, and writes bench/results.json.
+//
+// Every measurement has a fresh state folder, a fresh daemon and a target
+// repository of its own; the registry and the bases are the same for all.
+// docs/benchmarks.md says how to read and repeat it.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/lapstrake/lapstrake/internal/adapt/localregistry"
+	"github.com/lapstrake/lapstrake/internal/testfleet"
+)
+
+// Result is one measurement, as results.json holds it.
+type Result struct {
+	Contender       string            `json:"contender"`
+	Recipe          string            `json:"recipe"`
+	N               int               `json:"n"`
+	Scaled          float64           `json:"scaled"` // of the bases' sizes
+	Jobs            int               `json:"jobs,omitempty"`
+	WallSeconds     float64           `json:"wallSeconds"`
+	CPUSeconds      float64           `json:"cpuSeconds"` // of client and daemon
+	DaemonDiskBytes int64             `json:"daemonDiskBytes"`
+	BytesPushed     int64             `json:"bytesPushed"` // bodies that the registry received
+	Requests        int64             `json:"requests"`    // as the registry counted them
+	Versions        map[string]string `json:"versions"`
+}
+
+// bench is what every contender uses.
+type bench struct {
+	ctx     context.Context
+	dir     string // temporary
+	bin     string
+	scale   float64
+	host    string
+	reg     *localregistry.Registry
+	pushed  atomic.Int64
+	set     []testfleet.Base
+	results []Result
+	seq     int
+}
+
+func main() {
+	out := flag.String("out", "bench/results.json", "file to write")
+	bin := flag.String("bin", "bin", "folder with lapstrake, buildkitd, runc and buildx")
+	scale := flag.Float64("scale", 1, "multiplies the bases' sizes")
+	full := flag.Int("n", 500, "size of the large fleet")
+	rounds := flag.Int("rounds", 1, "how often everything is measured, contenders in turn")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *out, *bin, *scale, *full, *rounds); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, out, bin string, scale float64, full, rounds int) error {
+	bin, err := filepath.Abs(bin)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "lapstrake-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	b := &bench{ctx: ctx, dir: dir, bin: bin, scale: scale}
+	if err := b.prepare(full); err != nil {
+		return err
+	}
+	defer b.reg.Stop(context.WithoutCancel(ctx))
+	sizes := []int{1, 100, full}
+	for range rounds {
+		if err := b.measure("shared-solve", "linked", 1, 1, b.bake); err != nil {
+			return err
+		}
+		for _, n := range sizes {
+			if err := b.measure("lapstrake", "linked", n, 0, b.lapstrake); err != nil {
+				return err
+			}
+			if err := b.measure("floor", "linked", n, 0, b.floor); err != nil {
+				return err
+			}
+			for _, jobs := range []int{4, 16} {
+				if err := b.measure("bake-link", "linked", n, jobs, b.bake); err != nil {
+					return err
+				}
+			}
+			if err := b.measure("bake-link-default-daemon", "linked", n, 16, b.bake); err != nil {
+				return err
+			}
+		}
+		for _, n := range []int{20, 60} {
+			if err := b.measure("bake-plain", "plain", n, 4, b.bake); err != nil {
+				return err
+			}
+		}
+	}
+	data, err := json.MarshalIndent(b.results, "", " ")
+	if err != nil {
+		return err
+	}
+	b.report()
+	return os.WriteFile(out, append(data, '\n'), 0o644)
+}
+
+// prepare starts the registry and pushes the bases.
+func (b *bench) prepare(n int) error {
+	var err error
+	b.reg, err = localregistry.Start(b.ctx, localregistry.Options{Root: filepath.Join(b.dir, "registry"), Middleware: func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.ContentLength > 0 {
+				b.pushed.Add(r.ContentLength)
+			}
+			next.ServeHTTP(w, r)
+		})
+	}})
+	if err != nil {
+		return err
+	}
+	b.host = b.reg.Host()
+	set, err := testfleet.Bases(b.ctx, testfleet.Options{Host: b.host, N: n, Seed: 1, Scale: b.scale, Envs: true})
+	b.set = set.Images
+	return err
+}
+
+// contender makes n images and returns what it used of CPU time and disk.
+type contender func(t trial) (cpu time.Duration, disk int64, versions map[string]string, err error)
+
+// trial is one measurement's own things.
+type trial struct {
+	contender, recipe string
+	n, jobs           int
+	dir               string // fresh
+	context           string // the recipe's folder
+	repo              string // fresh repository on the registry
+	start             *time.Time
+}
+
+// measure runs one contender once. The time runs from the moment that the
+// contender sets, which is after its daemon is up, to its end.
+func (b *bench) measure(name, recipe string, n, jobs int, c contender) error {
+	b.seq++
+	dir := filepath.Join(b.dir, fmt.Sprintf("trial-%d", b.seq))
+	t := trial{contender: name, recipe: recipe, n: min(n, len(b.set)), jobs: jobs, dir: dir, context: filepath.Join(dir, "context"), repo: fmt.Sprintf("%s/agents/t%d", b.host, b.seq), start: new(time.Time)}
+	if err := b.writeRecipe(t); err != nil {
+		return err
+	}
+	b.reg.Reset()
+	b.pushed.Store(0)
+	*t.start = time.Now()
+	cpu, disk, versions, err := c(t)
+	wall := time.Since(*t.start)
+	if err != nil {
+		return fmt.Errorf("%s, %d images: %w", name, n, err)
+	}
+	r := Result{Contender: name, Recipe: recipe, N: t.n, Scaled: b.scale, Jobs: jobs, WallSeconds: wall.Seconds(), CPUSeconds: cpu.Seconds(), DaemonDiskBytes: disk, BytesPushed: b.pushed.Load(), Versions: versions}
+	for _, count := range b.reg.Requests() {
+		r.Requests += count
+	}
+	if err := b.check(t); err != nil {
+		return fmt.Errorf("%s, %d images: %w", name, n, err)
+	}
+	b.results = append(b.results, r)
+	fmt.Printf("%-26s %-7s n=%-4d jobs=%-3d %7.2f s  cpu %6.2f s  disk %5d MiB  requests %d\n", name, recipe, t.n, jobs, r.WallSeconds, r.CPUSeconds, disk>>20, r.Requests)
+	return os.RemoveAll(dir)
+}
+
+// report prints the ratios that the figures are read by: marginal seconds per
+// image, which leave out what happens once.
+func (b *bench) report() {
+	slope := func(contender string, jobs int) (float64, bool) {
+		sums, counts := map[int]float64{}, map[int]float64{}
+		low, high := 1<<30, 0
+		for _, r := range b.results {
+			if r.Contender == contender && (jobs == 0 || r.Jobs == jobs) {
+				sums[r.N] += r.WallSeconds
+				counts[r.N]++
+				low, high = min(low, r.N), max(high, r.N)
+			}
+		}
+		if low >= high {
+			return 0, false
+		}
+		return (sums[high]/counts[high] - sums[low]/counts[low]) / float64(high-low), true
+	}
+	ours, ok := slope("lapstrake", 0)
+	if !ok {
+		return
+	}
+	fmt.Printf("\nmarginal seconds per image\n%-32s %8.4f\n", "lapstrake", ours)
+	for _, c := range []struct {
+		name string
+		jobs int
+	}{{"floor", 0}, {"bake-link", 4}, {"bake-link", 16}, {"bake-link-default-daemon", 0}, {"bake-plain", 0}} {
+		if s, ok := slope(c.name, c.jobs); ok {
+			label := c.name
+			if c.jobs > 0 {
+				label += fmt.Sprintf(" --jobs %d", c.jobs)
+			}
+			fmt.Printf("%-32s %8.4f   lapstrake takes %.3f of it\n", label, s, ours/s)
+		}
+	}
+}

@@ -1,0 +1,128 @@
+package engine
+
+import (
+	"errors"
+	"sync"
+
+	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
+	"github.com/lapstrake/lapstrake/internal/model/graph"
+	"github.com/lapstrake/lapstrake/internal/model/journal"
+)
+
+// stepLog turns the daemon's reports into journal events, each execution once:
+// a vertex that several solves wait for is reported to all of them.
+type stepLog struct {
+	mu   sync.Mutex
+	seen map[execution]bool
+	ran  map[graph.Digest]bool
+}
+
+type execution struct {
+	digest  graph.Digest
+	started int64
+}
+
+// first tells whether r is the first report of its execution that is complete.
+func (l *stepLog) first(r journal.StepRecord) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.seen == nil {
+		l.seen, l.ran = map[execution]bool{}, map[graph.Digest]bool{}
+	}
+	if !r.Cached {
+		l.ran[r.Digest] = true
+	}
+	x := execution{r.Digest, r.Started.UnixNano()}
+	if l.seen[x] {
+		return false
+	}
+	l.seen[x] = true
+	return true
+}
+
+// executed tells whether this run executed a step earlier.
+func (l *stepLog) executed(d graph.Digest) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ran[d]
+}
+
+// failedShared tells whether err is that of a step that does not descend from
+// the base. Such a step has the same digest in the variant and in every solve.
+func failedShared(v *graph.Variant, err error) bool {
+	var step *buildkit.StepError
+	if !errors.As(err, &step) {
+		return false
+	}
+	for _, s := range v.Graph.Steps {
+		if s.Digest == step.Step {
+			return !s.BaseBound
+		}
+	}
+	return false
+}
+
+// planned finds the variant's step for a digest that the daemon reports; nil
+// for a vertex that was not planned. steps is what Recipe.Definition gave.
+func planned(v *graph.Variant, steps map[graph.Digest]graph.Digest) func(graph.Digest) *graph.Step {
+	known := make(map[graph.Digest]*graph.Step, len(v.Graph.Steps))
+	for i := range v.Graph.Steps {
+		known[v.Graph.Steps[i].Digest] = &v.Graph.Steps[i]
+	}
+	return func(d graph.Digest) *graph.Step {
+		if as, ok := steps[d]; ok {
+			d = as
+		}
+		return known[d]
+	}
+}
+
+// solveSteps writes the steps of one solve to the journal. The daemon may start
+// and complete a vertex several times, first to look it up and then to run it,
+// so a step is written once, when the solve has ended.
+type solveSteps struct {
+	e     *Engine
+	image string // empty for a solve that serves many
+	find  func(graph.Digest) *graph.Step
+	order []graph.Digest
+	last  map[graph.Digest]journal.StepRecord
+}
+
+func (e *Engine) solveSteps(image string, find func(graph.Digest) *graph.Step) *solveSteps {
+	return &solveSteps{e: e, image: image, find: find, last: map[graph.Digest]journal.StepRecord{}}
+}
+
+// record takes a report; output of steps is kept at once.
+func (s *solveSteps) record(r journal.StepRecord) {
+	if len(r.Log) > 0 && s.e.Run != nil {
+		s.e.Run.WriteLog(s.image, r.Name, r.Log)
+	}
+	r.Log = nil
+	if _, ok := s.last[r.Digest]; !ok {
+		s.order = append(s.order, r.Digest)
+	}
+	s.last[r.Digest] = r
+}
+
+// flush writes what completed, each execution once however many solves saw it.
+func (s *solveSteps) flush() {
+	for _, d := range s.order {
+		r := s.last[d]
+		if r.Completed.IsZero() && r.Error == "" || !s.e.steps.first(r) {
+			continue
+		}
+		data := journal.StepData{Name: r.Name, Cached: r.Cached, Error: r.Error, Pulled: r.Pulled, Shared: s.image == ""}
+		if !r.Started.IsZero() && !r.Completed.IsZero() {
+			data.Took = r.Completed.Sub(r.Started)
+		}
+		ev := event(journal.StepDone, s.image, nil)
+		ev.Step = r.Digest
+		if step := s.find(r.Digest); step != nil {
+			ev.Step, data.Kind, data.Shared = step.Digest, step.Kind, !step.BaseBound
+		}
+		ev.Data = encode(data)
+		if s.e.Run != nil {
+			s.e.Run.Append(ev)
+		}
+	}
+}
