@@ -1,0 +1,284 @@
+package registry
+
+import (
+	"encoding/json"
+	"errors"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/fact"
+	"github.com/lapstrake/lapstrake/internal/model/graph"
+)
+
+func TestChoose(t *testing.T) {
+	digest := func(s string) graph.Digest { return digestOf([]byte(s)) }
+	index := func(platforms ...string) *document {
+		d := &document{}
+		for _, s := range platforms {
+			p, err := parsePlatform(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			raw := strings.Split(s, "/")
+			if len(raw) == 3 {
+				p.Variant = raw[2] // as written, not as we read it
+			}
+			d.Manifests = append(d.Manifests, child{Descriptor: fact.Descriptor{Digest: digest(s)}, Platform: &p})
+		}
+		return d
+	}
+	for _, tt := range []struct {
+		name  string
+		index []string
+		want  string
+		found string
+	}{
+		{"exact", []string{"linux/arm64", "linux/amd64"}, "linux/amd64", "linux/amd64"},
+		{"default variant asked for", []string{"linux/arm64"}, "linux/arm64/v8", "linux/arm64"},
+		{"default variant written", []string{"linux/arm64/v8"}, "linux/arm64", "linux/arm64/v8"},
+		{"amd64 v1", []string{"linux/amd64/v1"}, "linux/amd64", "linux/amd64/v1"},
+		{"the best variant", []string{"linux/amd64", "linux/amd64/v2"}, "linux/amd64/v3", "linux/amd64/v2"},
+		{"not a better one", []string{"linux/amd64/v2"}, "linux/amd64", ""},
+		{"lower arm", []string{"linux/arm/v5", "linux/arm/v6"}, "linux/arm/v7", "linux/arm/v6"},
+		{"arm is v7", []string{"linux/arm/v6", "linux/arm/v7"}, "linux/arm", "linux/arm/v7"},
+		{"other system", []string{"windows/amd64"}, "linux/amd64", ""},
+		{"the first of two", []string{"linux/amd64", "linux/amd64/v1"}, "linux/amd64", "linux/amd64"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, err := parsePlatform(tt.want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := index(tt.index...).choose(p)
+			if tt.found == "" {
+				if diag.KindOf(err) != diag.File || !strings.Contains(diag.HelpOf(err), tt.index[0]) {
+					t.Errorf("found %s, error %v", got, err)
+				}
+				return
+			}
+			if err != nil || got != digest(tt.found) {
+				t.Errorf("error %v, found another", err)
+			}
+		})
+	}
+}
+
+func TestViews(t *testing.T) {
+	s := &Store{}
+	view := func(config string) string {
+		t.Helper()
+		var b fact.Base
+		if err := s.describe(&b, []byte(config)); err != nil {
+			t.Fatal(err)
+		}
+		return string(b.View)
+	}
+	const want = `{"architecture":"amd64","config":{"Env":["A=<b>&c"],"Labels":{"n":"1"}},"os":"linux"}`
+	for name, config := range map[string]string{
+		"plain":         `{"architecture":"amd64","os":"linux","config":{"Env":["A=<b>&c"],"Labels":{"n":"1"}}}`,
+		"other order":   `{"os":"linux","config":{"Labels":{"n":"1"},"Env":["A=<b>&c"]},"architecture":"amd64"}`,
+		"white space":   "{\n \"os\" : \"linux\",\t\"config\":{\"Labels\" : {\"n\":\"1\"},\"Env\":[ \"A=<b>&c\" ]}, \"architecture\":\"amd64\"}",
+		"escapes":       `{"architecture":"amd64","os":"linux","config":{"Env":["A=\u003cb\u003e\u0026c"],"Labels":{"n":"1"}}}`,
+		"layers, times": `{"architecture":"amd64","os":"linux","created":"2020-01-01T00:00:00Z","rootfs":{"diff_ids":[]},"history":[{"created_by":"x"}],"config":{"Env":["A=<b>&c"],"Labels":{"n":"1"}}}`,
+		"old builders":  `{"architecture":"amd64","os":"linux","container":"abc","container_config":{"Hostname":"abc"},"docker_version":"19","config":{"Hostname":"abc","Image":"sha256:1","AttachStdin":false,"Env":["A=<b>&c"],"Labels":{"n":"1"}}}`,
+	} {
+		if got := view(config); got != want {
+			t.Errorf("%s: view is\n%s, want\n%s", name, got, want)
+		}
+	}
+	for name, config := range map[string]string{
+		"other variable": `{"architecture":"amd64","os":"linux","config":{"Env":["A=b"],"Labels":{"n":"1"}}}`,
+		"other label":    `{"architecture":"amd64","os":"linux","config":{"Env":["A=<b>&c"],"Labels":{"n":"2"}}}`,
+		"other machine":  `{"architecture":"arm64","os":"linux","config":{"Env":["A=<b>&c"],"Labels":{"n":"1"}}}`,
+		"onbuild":        `{"architecture":"amd64","os":"linux","config":{"Env":["A=<b>&c"],"Labels":{"n":"1"},"OnBuild":["RUN x"]}}`,
+	} {
+		if got := view(config); got == want {
+			t.Errorf("%s: has the same view", name)
+		}
+	}
+	if got, want := view(`{"big":12345678901234567890,"config":null}`), `{"big":12345678901234567890,"config":null}`; got != want {
+		t.Errorf("numbers and null: %s", got)
+	}
+}
+
+func TestCovers(t *testing.T) {
+	for _, tt := range []struct {
+		have   []string
+		wanted string
+		want   bool
+	}{
+		{[]string{"repository:a/b:pull,push"}, "repository:a/b:pull", true},
+		{[]string{"repository:a/b:pull,push"}, "repository:a/b:push,pull", true},
+		{[]string{"repository:a/b:pull"}, "repository:a/b:pull,push", false},
+		{[]string{"repository:a/b:pull"}, "repository:a/c:pull", false},
+		{[]string{"repository:a/b:pull,push", "repository:c:pull"}, "repository:c:pull repository:a/b:push", true},
+		{[]string{"repository:a/b:pull,push"}, "repository:c:pull repository:a/b:push", false},
+		{nil, "nonsense", false},
+		{nil, "", true},
+	} {
+		if got := covers(tt.have, tt.wanted); got != tt.want {
+			t.Errorf("covers(%v, %q) = %v", tt.have, tt.wanted, got)
+		}
+	}
+}
+
+func TestScrub(t *testing.T) {
+	cause := &statusError{status: 403, text: "you sent abcd and YWJjZA=="}
+	err := scrub(cause, "abcd", "", "x")
+	if got, want := err.Error(), "403 Forbidden: you sent (hidden) and (hidden)"; got != want {
+		t.Errorf("text %q, want %q", got, want)
+	}
+	var e *statusError
+	if !errors.As(err, &e) || e.status != 403 || strings.Contains(e.Error(), "abcd") {
+		t.Errorf("as a status: %v", e)
+	}
+	if scrub(cause, "other") != error(cause) {
+		t.Error("an error without secrets changed")
+	}
+}
+
+func TestKeptKeys(t *testing.T) {
+	for _, dir := range []string{"", t.TempDir()} {
+		f, err := openFacts(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := digestOf([]byte("m"))
+		if _, ok := f.key(d); ok {
+			t.Error("a key that was never kept is known")
+		}
+		for _, key := range []string{"v1:abc", ""} {
+			if err := f.setKey(d, key); err != nil {
+				t.Fatal(err)
+			}
+			if got, ok := f.key(d); !ok || got != key {
+				t.Errorf("key %q came back as %q, %v", key, got, ok)
+			}
+		}
+		other := digestOf([]byte("x"))
+		if err := f.write(shard("key", other), nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := f.key(other); ok {
+			t.Error("an empty file is a key")
+		}
+	}
+}
+
+// Facts about tags survive any reference.
+func TestKeptTags(t *testing.T) {
+	f, err := openFacts(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		ref, d := rapid.String().Draw(t, "ref"), digestOf([]byte(rapid.String().Draw(t, "content")))
+		if err := f.setTag(ref, d); err != nil {
+			t.Fatal(err)
+		}
+		// JSON replaces bytes that are no text, so such a reference is not found
+		// again; a wrong one never is.
+		if got := f.tag(ref); got != d && got != "" {
+			t.Fatalf("tag is %s, want %s", got, d)
+		}
+	})
+}
+
+func TestHelp(t *testing.T) {
+	c := call{host: &host{name: "r.example.com"}}
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{&statusError{status: 401}, "docker login"},
+		{&statusError{status: 429}, "mirror"},
+		{refusedError{time.Now()}, "mirror"},
+		{&statusError{status: 404}, "check the reference"},
+		{errStalled, "can be reached"},
+	} {
+		if got := c.help(tt.err); !strings.Contains(got, tt.want) {
+			t.Errorf("help for %v is %q", tt.err, got)
+		}
+	}
+}
+
+func FuzzManifest(f *testing.F) {
+	d := string(digestOf(nil))
+	f.Add([]byte(`{"schemaVersion":2,"config":{"digest":"`+d+`"},"layers":[{"digest":"`+d+`","size":3}]}`), []byte(`{"rootfs":{"diff_ids":["`+d+`"]},"history":[{"created":"2024-01-01T00:00:00Z"}]}`))
+	f.Add([]byte(`{"schemaVersion":2,"manifests":[{"digest":"`+d+`","platform":{"os":"linux","architecture":"amd64"}}]}`), []byte(`{}`))
+	f.Add([]byte(`{"schemaVersion":1}`), []byte(`[]`))
+	f.Fuzz(func(t *testing.T, manifest, config []byte) {
+		doc, err := parseManifest(manifest)
+		if err != nil {
+			return
+		}
+		if doc.index() {
+			if got, err := doc.choose(platform{OS: "linux", Architecture: "amd64"}); err == nil && !valid(got) {
+				t.Errorf("chose %q", got)
+			}
+			return
+		}
+		s := &Store{}
+		b := fact.Base{Layers: doc.Layers}
+		if s.describe(&b, config) != nil {
+			return
+		}
+		if len(b.DiffIDs) != len(b.Layers) {
+			t.Errorf("%d layers, %d diff ids", len(b.Layers), len(b.DiffIDs))
+		}
+		if !json.Valid(b.View) {
+			t.Errorf("view is not JSON: %s", b.View)
+		}
+		// A view is its own view, by either way through the memory.
+		for _, s := range []*Store{s, {}} {
+			again := fact.Base{}
+			if err := s.describe(&again, b.View); err != nil || string(again.View) != string(b.View) {
+				t.Errorf("view %s of view %s, error %v", again.View, b.View, err)
+			}
+		}
+		keyOf(doc, config)
+	})
+}
+
+func FuzzNextPage(f *testing.F) {
+	f.Add(`</v2/a/tags/list?last=b>; rel="next"`)
+	f.Add(`<http://r.example.com/x>; rel=next`)
+	f.Fuzz(func(t *testing.T, link string) {
+		from := &url.URL{Scheme: "https", Host: "r.example.com", Path: "/v2/a/tags/list"}
+		if next, err := nextPage(from, link); err == nil && next.Host != from.Host {
+			t.Errorf("%q leads to %s", link, next)
+		}
+	})
+}
+
+func FuzzReference(f *testing.F) {
+	for _, ref := range []string{"debian", "docker.io/library/debian:12", "localhost:5000/a/b@" + string(digestOf(nil)), "a/b:c@" + string(digestOf(nil))} {
+		f.Add(ref)
+	}
+	s, err := New(Options{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, ref string) {
+		one, err := s.target(ref)
+		if err != nil {
+			if diag.KindOf(err) != diag.File {
+				t.Errorf("kind of %v", err)
+			}
+			return
+		}
+		two, err := s.target(one.String())
+		if err != nil {
+			t.Fatalf("%q became %q: %v", ref, one, err)
+		}
+		if d := cmp.Diff(one.String(), two.String()); d != "" || one.host != two.host {
+			t.Errorf("%q: %s", ref, d)
+		}
+	})
+}
