@@ -43,6 +43,11 @@ const (
 // what is done is cached, and a manifest is equal when its layers are.
 func (s *Session) Solve(ctx context.Context, job plan.Job, record func(journal.StepRecord)) (plan.Built, error) {
 	op := "solve " + job.ID
+	select {
+	case <-s.done: // the daemon would wait seconds for a session that is gone
+		return plan.Built{}, diag.Wrap(diag.Infra, op, fmt.Errorf("%w: the session has ended", ErrLost))
+	default:
+	}
 	def, err := parseDefinition(job.Definition)
 	if err != nil {
 		return plan.Built{}, err

@@ -24,8 +24,9 @@ import (
 
 const (
 	// stopGrace is how long a daemon may take to end by itself, killGrace how
-	// long its processes may take to die.
-	stopGrace = 10 * time.Second
+	// long its processes may take to die. A daemon waits for solves and sessions
+	// that are still open; killing it then loses nothing but their work.
+	stopGrace = 3 * time.Second
 	killGrace = 10 * time.Second
 	// pollReady is the pause between looks for the daemon's socket.
 	pollReady = 10 * time.Millisecond
@@ -81,7 +82,9 @@ func start(ctx context.Context, opt Options) (*Daemon, error) {
 		return nil, classify(ctx, op, err)
 	}
 	if err := pr.ready(ctx); err != nil {
-		pr.stop(context.WithoutCancel(ctx))
+		now, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		cancel() // nothing runs on it that would need time to end
+		pr.stop(now)
 		return nil, classify(ctx, op, err)
 	}
 	return pr.daemon, nil
@@ -185,14 +188,21 @@ func (pr *process) launch(buildkitd string, env []string) error {
 		return err
 	}
 	defer log.Close()
-	pr.cmd = exec.Command(buildkitd, "--config", p.config, "--root", p.root)
+	// The shell becomes the daemon; before, it mounts the /proc of the new
+	// process namespace, which the container runtime reads.
+	pr.cmd = exec.Command("/bin/sh", "-c", `mount -t proc proc /proc && exec "$@"`, "sh",
+		buildkitd, "--config", p.config, "--root", p.root)
 	pr.cmd.Env, pr.cmd.Dir, pr.cmd.Stdout, pr.cmd.Stderr = env, p.state, log, log
 	pr.cmd.SysProcAttr = &syscall.SysProcAttr{
 		// A terminal's interrupt must reach this program only, which then
 		// ends the daemon when its solves have ended.
 		Setsid: true,
-		// The daemon ends its steps when it is asked to stop, not when it is killed.
-		Pdeathsig: syscall.SIGTERM,
+		// When this program is killed, so is the daemon, and with it, as it is
+		// the first process of its namespace, all that its steps started. Not
+		// SIGTERM: the kernel sends the signal once for every thread of ours
+		// that ends, and the daemon takes a second one as an order to drop all.
+		Pdeathsig:  syscall.SIGKILL,
+		Cloneflags: syscall.CLONE_NEWPID,
 		// Its mounts are its own and vanish with it.
 		Unshareflags: syscall.CLONE_NEWNS,
 	}
@@ -208,6 +218,9 @@ func (pr *process) launch(buildkitd string, env []string) error {
 	if err := pr.cgroup.add(d.pid); err != nil {
 		pr.cmd.Process.Kill()
 		<-d.died
+		if errors.Is(err, unix.ESRCH) {
+			return d.err // it had ended already, and says why
+		}
 		return err
 	}
 	return nil

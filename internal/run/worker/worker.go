@@ -1,11 +1,11 @@
 // Package worker runs the embedded daemon: a BuildKit of this program's own,
-// with a state folder, a control group and a mount namespace of its own.
+// with a state folder, a control group and namespaces of its own.
 //
 // The daemon ends with the program: [Daemon.Stop] ends it and everything that
-// its steps started; when the program is killed the kernel tells the daemon to
-// stop; and what even that leaves is cleared before the next start on the same
-// folder. Nothing outside the state folder stays, but for a short socket path
-// when the folder's own is too long for the kernel.
+// its steps started; when the program is killed the kernel does the same; and
+// what even that leaves is cleared before the next start on the same folder.
+// Nothing outside the state folder stays, and while the daemon runs nothing but
+// a short socket path when the folder's own is too long for the kernel.
 package worker
 
 import (
@@ -89,8 +89,9 @@ func (d *Daemon) Err() error {
 	}
 }
 
-// Stop asks the daemon to end, waits for 10 seconds or until ctx ends, and then
-// kills it with everything that its steps started. It leaves no process, mount
+// Stop asks the daemon to end, waits for 3 seconds or until ctx ends, and then
+// kills it with everything that its steps started. Close sessions before: the
+// daemon waits for them. It leaves no process, mount
 // or control group. Calling it again, also at the same time, waits for the
 // first call and returns its result.
 func (d *Daemon) Stop(ctx context.Context) error { return d.stop(ctx) }

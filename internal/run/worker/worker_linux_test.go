@@ -309,6 +309,8 @@ func TestKilledProgramTakesItsDaemonAlong(t *testing.T) {
 	arg := fmt.Sprintf("97%d.4", os.Getpid())
 	cmd, pid := owner(t, state, arg)
 	cmd.Process.Kill()
+	cmd.Wait()
+	// Nobody but the kernel does this.
 	eventually(t, "the daemon and its step end", func() bool {
 		_, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid)) // a zombie has none
 		return len(running(arg)) == 0 && err != nil
@@ -322,44 +324,67 @@ func TestKilledProgramTakesItsDaemonAlong(t *testing.T) {
 	}
 }
 
-// The worst case: the program is killed, its daemon hangs and does not notice,
-// the step runs, and something is still mounted.
+// A daemon that nobody owns, in the namespaces of the machine, is the worst that
+// can be found in the folder: it, its step's processes and its mounts must go.
 func TestStartClearsWhatWasLeft(t *testing.T) {
-	state := filepath.Join(t.TempDir(), "s")
-	arg := fmt.Sprintf("97%d.5", os.Getpid())
-	cmd, pid := owner(t, state, arg)
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	cmd.Process.Kill()
-	cmd.Wait()
-	at := filepath.Join(state, "root", "left over")
-	if err := os.Mkdir(at, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("none", at, "tmpfs", 0, ""); err != nil {
-		t.Fatal(err)
-	}
-	if len(running(arg)) == 0 {
-		t.Fatal("the step is gone: the test is blind")
-	}
-	d := start(t, state)
-	if left := running(arg); len(left) > 0 {
-		t.Errorf("the step's processes %v run on", left)
-	}
-	if err := syscall.Kill(pid, 0); err == nil {
-		if _, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid)); err == nil {
-			t.Errorf("the old daemon %d runs on", pid)
-		}
-	}
-	if mounts, _ := os.ReadFile("/proc/self/mountinfo"); strings.Contains(string(mounts), state) {
-		t.Error("the mount is still there")
-	}
-	if err := d.Stop(context.Background()); err != nil {
-		t.Error(err)
-	}
-	if left := traces(state); len(left) > 0 {
-		t.Errorf("left: %q", left)
+	for i, killed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("killed=%v", killed), func(t *testing.T) {
+			opt := workertest.Options(t)
+			state := t.TempDir()
+			root, socket := filepath.Join(state, "root"), filepath.Join(state, "old.sock")
+			old := exec.Command(opt.Buildkitd, "--config", "/dev/null", "--root", root, "--addr", "unix://"+socket,
+				"--otel-socket-path", filepath.Join(state, "otel.sock"), "--oci-worker=true", "--containerd-worker=false",
+				"--oci-worker-binary", opt.Runc, "--oci-worker-net", "host")
+			if err := old.Start(); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- old.Wait() }()
+			t.Cleanup(func() { old.Process.Kill() })
+			eventually(t, "the old daemon answers", func() bool {
+				c, err := buildkit.Dial(t.Context(), "unix://"+socket, buildkit.Options{})
+				if err == nil {
+					c.Close()
+				}
+				return err == nil
+			})
+			arg := fmt.Sprintf("97%d.5%d", os.Getpid(), i)
+			if _, err := sleeper(t.Context(), "unix://"+socket, t.TempDir(), arg); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the step runs", func() bool { return len(running(arg)) >= 2 })
+			if killed {
+				old.Process.Kill()
+				ended <- <-ended
+			}
+			at := filepath.Join(root, "left over")
+			if err := os.Mkdir(at, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := unix.Mount("none", at, "tmpfs", 0, ""); err != nil {
+				t.Fatal(err)
+			}
+			if len(running(arg)) == 0 || !slices.ContainsFunc(traces(state), func(s string) bool { return strings.HasPrefix(s, "mount ") }) {
+				t.Fatalf("nothing was left, but %q: the test is blind", traces(state))
+			}
+
+			d := start(t, state)
+			if err := <-ended; err == nil || !strings.Contains(err.Error(), "killed") {
+				t.Errorf("the old daemon ended with %v", err)
+			}
+			if left := running(arg); len(left) > 0 {
+				t.Errorf("the step's processes %v run on", left)
+			}
+			if mounts, _ := os.ReadFile("/proc/self/mountinfo"); strings.Contains(string(mounts), state) {
+				t.Errorf("mounts are left:\n%s", mounts)
+			}
+			if err := d.Stop(context.Background()); err != nil {
+				t.Error(err)
+			}
+			if left := traces(state); len(left) > 0 {
+				t.Errorf("left: %q", left)
+			}
+		})
 	}
 }
 
