@@ -71,7 +71,7 @@ func (a *app) build(ctx context.Context, eng *engine.Engine, run *engine.Record,
 		if a.json {
 			return nil
 		}
-		return text.Plan(a.Err, p, text.Options{Width: a.width()})
+		return text.Plan(a.Err, p, page(a.Err))
 	})
 	stop()
 	if e := daemon.Close(); err == nil {
@@ -82,7 +82,7 @@ func (a *app) build(ctx context.Context, eng *engine.Engine, run *engine.Record,
 		if a.json {
 			return json.NewEncoder(a.Out).Encode(s)
 		}
-		return text.Summary(a.Out, s, text.Options{Width: a.width()})
+		return text.Summary(a.Out, s, page(a.Out))
 	})
 	if err == nil {
 		err = show

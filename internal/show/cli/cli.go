@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/show/text"
 )
 
 // Streams are the program's input and outputs.
@@ -61,12 +63,7 @@ func (a *app) report(err error) {
 	}
 	var l diag.List
 	if errors.As(err, &l) {
-		fmt.Fprintln(a.Err, l.Error())
-		n := "1 problem"
-		if len(l) != 1 {
-			n = fmt.Sprintf("%d problems", len(l))
-		}
-		fmt.Fprintln(a.Err, n)
+		text.Problems(a.Err, l, page(a.Err))
 		return
 	}
 	fmt.Fprintln(a.Err, "lapstrake: "+err.Error())
@@ -154,12 +151,23 @@ func (a *app) stateDir() (string, error) {
 	return dir, nil
 }
 
-// width is the terminal's width in columns, 100 when the output is not one.
-func (a *app) width() int {
-	if f, ok := a.Err.(*os.File); ok {
-		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w >= 40 {
-			return w
-		}
+// page says how text is laid out on w: as wide as its terminal and in colour
+// there (unless NO_COLOR is set), $COLUMNS or 100 wide elsewhere. Paths in the
+// working folder are shown without it.
+func page(w io.Writer) text.Options {
+	o := text.Options{Width: 100}
+	if dir, err := os.Getwd(); err == nil {
+		o.Dir = dir
 	}
-	return 100
+	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
+		o.Width = n
+	}
+	f, ok := w.(*os.File)
+	if !ok {
+		return o
+	}
+	if n, _, err := term.GetSize(int(f.Fd())); err == nil && n > 0 {
+		o.Width, o.Color = n, os.Getenv("NO_COLOR") == ""
+	}
+	return o
 }

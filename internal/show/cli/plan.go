@@ -57,7 +57,9 @@ func (a *app) showPlan(p *plan.Plan, verbose bool) error {
 	if a.json {
 		return json.NewEncoder(a.Out).Encode(p)
 	}
-	return text.Plan(a.Out, p, text.Options{Width: a.width(), Verbose: verbose})
+	o := page(a.Out)
+	o.Verbose = verbose
+	return text.Plan(a.Out, p, o)
 }
 
 // blocked is the error of a plan that leaves images out.

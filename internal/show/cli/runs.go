@@ -36,7 +36,7 @@ func (a *app) runsCommand() *cobra.Command {
 			if a.json {
 				return json.NewEncoder(a.Out).Encode(rows)
 			}
-			return text.Runs(a.Out, rows, text.Options{Width: a.width()})
+			return text.Runs(a.Out, rows, page(a.Out))
 		},
 	}
 }
@@ -81,7 +81,7 @@ func (a *app) showCommand() *cobra.Command {
 			if a.json {
 				return json.NewEncoder(a.Out).Encode(s)
 			}
-			return text.Show(a.Out, s, text.Options{Width: a.width()})
+			return text.Show(a.Out, s, page(a.Out))
 		},
 	}
 }
