@@ -1,9 +1,11 @@
 package registry
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -188,6 +190,104 @@ func TestKeptTags(t *testing.T) {
 			t.Fatalf("tag is %s, want %s", got, d)
 		}
 	})
+}
+
+// A base comes back from its record as it was.
+func TestRecords(t *testing.T) {
+	text := rapid.String()
+	digest := rapid.Custom(func(t *rapid.T) graph.Digest { return digestOf([]byte(text.Draw(t, "content"))) })
+	rapid.Check(t, func(t *rapid.T) {
+		b := &fact.Base{
+			Digest: digest.Draw(t, "digest"), Manifest: digest.Draw(t, "manifest"), ConfigDigest: digest.Draw(t, "config"),
+			View: json.RawMessage(text.Draw(t, "view")), Layers: []fact.Descriptor{}, DiffIDs: []graph.Digest{},
+		}
+		for range rapid.IntRange(0, 4).Draw(t, "layers") {
+			l := fact.Descriptor{MediaType: text.Draw(t, "type"), Digest: digest.Draw(t, "layer"), Size: rapid.Int64().Draw(t, "size")}
+			if rapid.Bool().Draw(t, "annotated") {
+				l.Annotations = rapid.MapOfN(text, text, 1, 3).Draw(t, "annotations")
+			}
+			b.Layers = append(b.Layers, l)
+			b.DiffIDs = append(b.DiffIDs, digest.Draw(t, "diff"))
+		}
+		for range rapid.IntRange(0, 4).Draw(t, "history") {
+			h := graph.History{CreatedBy: text.Draw(t, "by"), Author: text.Draw(t, "author"), Comment: text.Draw(t, "comment"), EmptyLayer: rapid.Bool().Draw(t, "empty")}
+			if rapid.Bool().Draw(t, "dated") {
+				at := time.Unix(rapid.Int64Range(-1e9, 4e9).Draw(t, "seconds"), rapid.Int64Range(0, 1e9-1).Draw(t, "nanoseconds")).
+					In(time.FixedZone("", 60*rapid.IntRange(-600, 600).Draw(t, "zone")))
+				h.Created = &at
+			}
+			b.History = append(b.History, h)
+		}
+		data := encodeBase(b)
+		got, err := decodeBase(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(b, got); d != "" {
+			t.Fatalf("(-before +after):\n%s", d)
+		}
+		for i, h := range b.History {
+			if h.Created != nil && h.Created.Format(time.RFC3339Nano) != got.History[i].Created.Format(time.RFC3339Nano) {
+				t.Fatalf("time %v is written as %v", h.Created, got.History[i].Created)
+			}
+		}
+		i := rapid.IntRange(0, len(data)-1).Draw(t, "damaged byte")
+		data[i] ^= byte(rapid.IntRange(1, 255).Draw(t, "damage"))
+		if _, err := decodeBase(data); err == nil {
+			t.Fatalf("damage of byte %d is not seen", i)
+		}
+	})
+}
+
+// FuzzRecord feeds the reader what its checksum would keep from it.
+func FuzzRecord(f *testing.F) {
+	at := time.Unix(0, 0)
+	data := encodeBase(&fact.Base{
+		Digest: digestOf(nil), View: json.RawMessage("{}"), DiffIDs: []graph.Digest{"sha256:1"},
+		Layers: []fact.Descriptor{{MediaType: "t", Size: 5, Annotations: map[string]string{"k": "v"}}}, History: []graph.History{{Created: &at, EmptyLayer: true}},
+	})
+	f.Add(data[len(recordVersion)+sha256.Size:])
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		sum := sha256.Sum256(payload)
+		b, err := decodeBase(slices.Concat([]byte(recordVersion), sum[:], payload))
+		if err != nil {
+			return
+		}
+		again, err := decodeBase(encodeBase(b))
+		if d := cmp.Diff(b, again); err != nil || d != "" {
+			t.Errorf("error %v (-before +after):\n%s", err, d)
+		}
+	})
+}
+
+// A record is for its own digest and platform, and names no file elsewhere.
+func TestRecordPaths(t *testing.T) {
+	s, err := New(Options{Facts: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := digestOf([]byte("d"))
+	amd := platform{OS: "linux", Architecture: "amd64"}
+	if _, err := s.keepRecord(&fact.Base{Digest: d, View: json.RawMessage("{}")}, amd); err != nil {
+		t.Fatal(err)
+	}
+	if b := s.record("ref", d, amd); b == nil || b.Ref != "ref" {
+		t.Errorf("record %v", b)
+	}
+	for name, p := range map[string]platform{
+		"other machine": {OS: "linux", Architecture: "arm64"}, "variant": {OS: "linux", Architecture: "amd64", Variant: "v2"},
+		"elsewhere": {OS: "../../x", Architecture: "amd64"},
+	} {
+		if b := s.record("ref", d, p); b != nil {
+			t.Errorf("%s: %v", name, b)
+		}
+	}
+	if _, err := s.keepRecord(&fact.Base{Digest: d}, platform{OS: "../../x", Architecture: "y"}); err != nil {
+		t.Error(err)
+	}
+	if s.record("ref", digestOf([]byte("e")), amd) != nil {
+		t.Error("record of another digest")
+	}
 }
 
 func TestHelp(t *testing.T) {

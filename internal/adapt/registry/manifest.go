@@ -255,15 +255,29 @@ func (v *views) of(fields map[string]json.RawMessage) (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
+	view = v.intern(view)
+	v.known[raw.String()] = view
+	return view, nil
+}
+
+// same returns the slice that is used for a view's bytes, which are canonical.
+func (v *views) same(view json.RawMessage) json.RawMessage {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.intern(view)
+}
+
+// intern is same with the lock held.
+func (v *views) intern(view json.RawMessage) json.RawMessage {
+	if known := v.known[string(view)]; known != nil {
+		return known
+	}
 	if v.known == nil {
 		v.known = map[string]json.RawMessage{}
 	}
-	if known := v.known[string(view)]; known != nil {
-		view = known
-	}
+	view = bytes.Clone(view)
 	v.known[string(view)] = view
-	v.known[raw.String()] = view
-	return view, nil
+	return view
 }
 
 // canonical renders a JSON value with sorted keys and without white space;

@@ -527,8 +527,8 @@ func TestDamagedFacts(t *testing.T) {
 				}
 				return err
 			})
-			if err != nil || n != 4 {
-				t.Fatalf("%d facts, error %v; want manifest, config, key and tag", n, err)
+			if err != nil || n != 5 {
+				t.Fatalf("%d facts, error %v; want manifest, config, record, key and tag", n, err)
 			}
 			if _, ok := client(t, registry.Options{Facts: dir}).Cached(repo+":1", "linux/amd64"); ok {
 				t.Error("damaged facts are believed")

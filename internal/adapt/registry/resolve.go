@@ -44,7 +44,7 @@ func (s *Store) Cached(ref, platform string) (b *fact.Base, ok bool) {
 	if d == "" {
 		return nil, false
 	}
-	b, _, err = s.assemble(ref, d, p, func(d graph.Digest, _ string) ([]byte, error) {
+	b, err = s.assemble(ref, d, p, func(d graph.Digest, _ string) ([]byte, error) {
 		if data := s.facts.content(d); data != nil {
 			return data, nil
 		}
@@ -57,21 +57,22 @@ func (s *Store) Cached(ref, platform string) (b *fact.Base, ok bool) {
 // digest of an index, and the raw config of its image for the platform. It
 // costs what [Store.Resolve] does. The bytes are not to be changed.
 func (s *Store) Config(ctx context.Context, ref, platform string) (graph.Digest, []byte, error) {
-	b, config, err := s.resolve(ctx, ref, platform)
+	b, at, err := s.resolve(ctx, ref, platform)
 	if err != nil {
 		return "", nil, err
 	}
-	return b.Digest, config, nil
+	config, err := s.fetch(ctx, at, b.ConfigDigest, "blobs", "resolve "+ref)
+	return b.Digest, config, err
 }
 
-func (s *Store) resolve(ctx context.Context, ref, platform string) (*fact.Base, []byte, error) {
+func (s *Store) resolve(ctx context.Context, ref, platform string) (*fact.Base, place, error) {
 	t, err := s.target(ref)
 	if err != nil {
-		return nil, nil, err
+		return nil, place{}, err
 	}
 	p, err := parsePlatform(platform)
 	if err != nil {
-		return nil, nil, err
+		return nil, place{}, err
 	}
 	what := "resolve " + t.String()
 	d := graph.Digest(t.digest)
@@ -81,21 +82,21 @@ func (s *Store) resolve(ctx context.Context, ref, platform string) (*fact.Base, 
 			return err
 		})
 		if err != nil {
-			return nil, nil, missing(what, err)
+			return nil, place{}, missing(what, err)
 		}
 	}
-	b, config, err := s.assemble(ref, d, p, func(d graph.Digest, kind string) ([]byte, error) {
+	b, err := s.assemble(ref, d, p, func(d graph.Digest, kind string) ([]byte, error) {
 		return s.fetch(ctx, t.place, d, kind, what)
 	})
 	if err != nil {
-		return nil, nil, missing(what, err)
+		return nil, place{}, missing(what, err)
 	}
 	if t.tag != "" {
 		if err := s.facts.setTag(t.String(), d); err != nil {
-			return nil, nil, err
+			return nil, place{}, err
 		}
 	}
-	return b, config, nil
+	return b, t.place, nil
 }
 
 // missing makes a base that does not exist the fault of who named it.
@@ -113,36 +114,42 @@ func missing(what string, err error) error {
 	return diag.Wrap(diag.Infra, what, err)
 }
 
-// assemble puts a base together from documents; get finds them by digest and
-// kind, "manifests" or "blobs".
-func (s *Store) assemble(ref string, d graph.Digest, p platform, get func(graph.Digest, string) ([]byte, error)) (*fact.Base, []byte, error) {
+// assemble returns the base that d means, from its record or from documents; get
+// finds these by digest and kind, "manifests" or "blobs".
+func (s *Store) assemble(ref string, d graph.Digest, p platform, get func(graph.Digest, string) ([]byte, error)) (*fact.Base, error) {
+	if b := s.record(ref, d, p); b != nil {
+		return b, nil
+	}
 	b := &fact.Base{Ref: ref, Digest: d, Manifest: d}
 	var doc *document
 	// Indexes may hold indexes; nobody needs many.
 	for range 4 {
 		data, err := get(b.Manifest, "manifests")
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if doc, err = parseManifest(data); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if !doc.index() {
 			break
 		}
 		if b.Manifest, err = doc.choose(p); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
 	if doc.index() {
-		return nil, nil, errors.New("index within index within index")
+		return nil, errors.New("index within index within index")
 	}
 	b.Layers, b.ConfigDigest = doc.Layers, doc.Config.Digest
 	config, err := get(b.ConfigDigest, "blobs")
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return b, config, s.describe(b, config)
+	if err := s.describe(b, config); err != nil {
+		return nil, err
+	}
+	return s.keepRecord(b, p)
 }
 
 // fetch returns a document by digest, from the facts or the registry.
