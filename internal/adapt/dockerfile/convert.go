@@ -33,6 +33,8 @@ type conversion struct {
 	recipe *Recipe
 	prog   *program
 	image  dockerspec.DockerOCIImage
+	// under is what the result is built on: the base, or nil for the empty image.
+	under *dockerspec.DockerOCIImage
 	// essence is a digest over what the operations do.
 	essence graph.Digest
 	// names leads from digests to those that the essence is made of.
@@ -224,7 +226,7 @@ func (r *Recipe) settled(p *program, res *dockerfile2llb.Result, base baseAnswer
 	if err != nil {
 		return nil, diag.Wrap(diag.Internal, "definition", err)
 	}
-	c := &conversion{recipe: r, prog: p, image: *res.Image, names: names, essence: graph.Digest(core.ops[len(core.ops)-1].digest)}
+	c := &conversion{recipe: r, prog: p, image: *res.Image, under: res.BaseImage, names: names, essence: graph.Digest(core.ops[len(core.ops)-1].digest)}
 	return c, nil
 }
 
@@ -251,8 +253,11 @@ func (c *conversion) variant(labels map[string]string) (*graph.Variant, error) {
 
 // outline is the variant without its config.
 func (c *conversion) outline() (*graph.Variant, error) {
-	v := &graph.Variant{History: history(c.image)}
+	v := &graph.Variant{}
 	var err error
+	if v.History, v.Under, err = c.history(); err != nil {
+		return nil, err
+	}
 	if v.Definition, err = c.prog.marshal(); err != nil {
 		return nil, err
 	}
@@ -290,11 +295,21 @@ func (c *conversion) config(labels map[string]string) (json.RawMessage, error) {
 	return json.Marshal(top)
 }
 
-// history is what the recipe adds: the base's own was not given to the front end.
-func history(img dockerspec.DockerOCIImage) []graph.History {
-	out := make([]graph.History, 0, len(img.History))
-	for _, h := range img.History {
-		out = append(out, graph.History{Created: h.Created, CreatedBy: h.CreatedBy, Author: h.Author, Comment: h.Comment, EmptyLayer: h.EmptyLayer})
+// history is what the recipe adds to the base's history, of which the front end
+// was given only a mark. Without the mark the result is built on something else,
+// whose config is returned too.
+func (c *conversion) history() (added []graph.History, under json.RawMessage, err error) {
+	entries := c.image.History
+	if len(entries) > 0 && entries[0].CreatedBy == baseMark {
+		entries = entries[1:]
+	} else if c.under == nil {
+		under = json.RawMessage("{}")
+	} else if under, err = json.Marshal(c.under); err != nil {
+		return nil, nil, err
 	}
-	return out
+	added = make([]graph.History, 0, len(entries))
+	for _, h := range entries {
+		added = append(added, graph.History{Created: h.Created, CreatedBy: h.CreatedBy, Author: h.Author, Comment: h.Comment, EmptyLayer: h.EmptyLayer})
+	}
+	return added, under, nil
 }

@@ -304,8 +304,13 @@ func (f *folder) ReadDir(context.Context, client.ReadDirRequest) ([]*fstypes.Sta
 	return nil, errors.New("a local folder is not listed")
 }
 
-// frontConfig is a base's config for the front end: its view, and one layer in
-// place of its own. Without any the front end takes a base for scratch.
+// baseMark is the history that the front end sees of a base, so that results
+// which are built on the base can be told from those which only read from it.
+const baseMark = "FROM " + reserved
+
+// frontConfig is a base's config for the front end: its view, a mark in place of
+// its history, and one layer in place of its own. Without any layer the front
+// end takes a base for scratch.
 func frontConfig(view json.RawMessage, scratch bool) ([]byte, error) {
 	config := map[string]json.RawMessage{}
 	if err := json.Unmarshal(view, &config); err != nil {
@@ -316,5 +321,6 @@ func frontConfig(view json.RawMessage, scratch bool) ([]byte, error) {
 		rootfs = `{"type":"layers","diff_ids":[]}`
 	}
 	config["rootfs"] = json.RawMessage(rootfs)
+	config["history"] = json.RawMessage(`[{"created_by":"` + baseMark + `","empty_layer":true}]`)
 	return json.Marshal(config)
 }

@@ -1,7 +1,6 @@
 package publish
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -75,10 +74,10 @@ func Compose(im Image) (config, manifest Object, err error) {
 	config = object(types.config, cfg)
 	m := manifestJSON{SchemaVersion: 2, MediaType: types.manifest, Config: fact.Descriptor{MediaType: types.config, Digest: config.Digest, Size: int64(len(cfg))}}
 	for _, l := range im.Base.Layers {
-		m.Layers = append(m.Layers, types.layer(l, oci))
+		m.Layers = append(m.Layers, baseLayer(l, oci))
 	}
 	for _, l := range im.Layers.Descriptors {
-		m.Layers = append(m.Layers, types.layer(l, oci))
+		m.Layers = append(m.Layers, newLayer(l, oci))
 	}
 	m.Annotations = Annotations(im.Output, im.Key)
 	data, err := json.MarshalIndent(m, "", "  ")
@@ -146,60 +145,6 @@ func composeConfig(im Image, oci bool) ([]byte, error) {
 		}
 	}
 	return json.Marshal(m)
-}
-
-// SolveConfig is the config to give to a solve that exports the whole image:
-// the front end's, with the base's history before the recipe's. The exporter
-// fills in the rest.
-func SolveConfig(base *fact.Base, v *graph.Variant, out fleet.Output, key string) ([]byte, error) {
-	m, err := configMap(v, labelKey(out.MediaTypes != "docker", key))
-	if err != nil {
-		return nil, err
-	}
-	history := append(append([]graph.History(nil), base.History...), v.History...)
-	if m["history"], err = json.Marshal(history); err != nil {
-		return nil, err
-	}
-	return json.Marshal(m)
-}
-
-func labelKey(oci bool, key string) string {
-	if oci {
-		return ""
-	}
-	return key
-}
-
-// configMap is the variant's config by top-level field, with the key as a label
-// when it is not empty.
-func configMap(v *graph.Variant, key string) (map[string]json.RawMessage, error) {
-	m := map[string]json.RawMessage{}
-	if err := json.Unmarshal(v.Config, &m); err != nil {
-		return nil, err
-	}
-	if key == "" {
-		return m, nil
-	}
-	inner, labels := map[string]json.RawMessage{}, map[string]string{}
-	if raw, ok := m["config"]; ok {
-		if err := json.Unmarshal(raw, &inner); err != nil {
-			return nil, err
-		}
-	}
-	if raw, ok := inner["Labels"]; ok && !bytes.Equal(raw, []byte("null")) {
-		if err := json.Unmarshal(raw, &labels); err != nil {
-			return nil, err
-		}
-	}
-	labels[fact.KeyAnnotation] = key
-	var err error
-	if inner["Labels"], err = json.Marshal(labels); err != nil {
-		return nil, err
-	}
-	if m["config"], err = json.Marshal(inner); err != nil {
-		return nil, err
-	}
-	return m, nil
 }
 
 // composeHistory joins the base's and the recipe's history and fills in the
@@ -302,10 +247,14 @@ var layerTypes = [...][2]string{
 // puller needs them.
 var keptAnnotations = [...]string{"containerd.io/snapshot/stargz/toc.digest", "io.containers.estargz.uncompressed-size"}
 
-// layer is l as the exporter writes it: its media type in the manifest's own
-// family, and no annotations but those that lazy pulling needs.
-func (types) layer(l fact.Descriptor, oci bool) fact.Descriptor {
+// newLayer is a layer of a layer set as the exporter writes it: its media type in
+// the manifest's own family, and the annotations that the exporter gave it,
+// which Docker's manifests cannot have.
+func newLayer(l fact.Descriptor, oci bool) fact.Descriptor {
 	out := fact.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size}
+	if oci {
+		out.Annotations = l.Annotations
+	}
 	for _, pair := range layerTypes {
 		if l.MediaType == pair[0] && oci {
 			out.MediaType = pair[1]
@@ -314,6 +263,14 @@ func (types) layer(l fact.Descriptor, oci bool) fact.Descriptor {
 			out.MediaType = pair[0]
 		}
 	}
+	return out
+}
+
+// baseLayer is a layer of a base as the exporter writes it: as a new one, with no
+// annotations but those that lazy pulling needs.
+func baseLayer(l fact.Descriptor, oci bool) fact.Descriptor {
+	out := newLayer(l, oci)
+	out.Annotations = nil
 	for _, k := range keptAnnotations {
 		if v, ok := l.Annotations[k]; ok && oci {
 			if out.Annotations == nil {
@@ -346,24 +303,4 @@ func BlobsOf(manifest []byte) ([]fact.Descriptor, error) {
 		return nil, fmt.Errorf("manifest: %w", err)
 	}
 	return append(m.Layers, m.Config), nil
-}
-
-// BaseConfig is a base's config with everything that the exporter looks at.
-func BaseConfig(b *fact.Base) ([]byte, error) {
-	m := map[string]json.RawMessage{}
-	if err := json.Unmarshal(b.View, &m); err != nil {
-		return nil, err
-	}
-	var err error
-	if m["history"], err = json.Marshal(b.History); err != nil {
-		return nil, err
-	}
-	rootfs := struct {
-		Type    string         `json:"type"`
-		DiffIDs []graph.Digest `json:"diff_ids"`
-	}{"layers", b.DiffIDs}
-	if m["rootfs"], err = json.Marshal(rootfs); err != nil {
-		return nil, err
-	}
-	return json.Marshal(m)
 }

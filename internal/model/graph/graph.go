@@ -135,8 +135,13 @@ type Variant struct {
 	// Config is the image config as the front end made it, without "rootfs",
 	// "history" and "created": a JSON object.
 	Config json.RawMessage `json:"config"`
-	// History is what the recipe adds after the base's history.
+	// History is what the recipe adds after the base's history; all of it when
+	// Under is set.
 	History []History `json:"history"`
+	// Under is the config of the image that the result is built on when that is
+	// not the base, from which it then only takes files: {} for the empty image.
+	// Nil in all other cases.
+	Under json.RawMessage `json:"under,omitempty"`
 	// Shared is the set of layers over the base when the image can be appended;
 	// nil when it must be built.
 	Shared *LayerSet `json:"shared,omitempty"`

@@ -36,7 +36,7 @@ func (e *Engine) imageJob(t task, repo string) (plan.Job, map[graph.Digest]graph
 	if job.Config, err = publish.SolveConfig(t.facts.Base, t.facts.Variant, e.Fleet.Output, t.unit.Key); err != nil {
 		return job, nil, diag.Wrap(diag.Internal, "config of "+t.unit.Image, err)
 	}
-	job.BaseConfig, err = publish.BaseConfig(t.facts.Base)
+	job.BaseConfig, err = publish.BaseConfig(t.facts.Base, t.facts.Variant)
 	return job, steps, diag.Wrap(diag.Internal, "config of "+t.unit.Base, err)
 }
 
