@@ -36,6 +36,13 @@ type cgroup struct {
 	all   []string // its folder in every hierarchy, track included
 }
 
+// groupPrefix begins the name of every daemon's group. One that is older than
+// sweepAge and has no process belonged to a program that was killed.
+const (
+	groupPrefix = "lapstrake-"
+	sweepAge    = time.Minute
+)
+
 // newCgroup finds the hierarchies; it makes nothing.
 func newCgroup(name string) (*cgroup, error) {
 	var st unix.Statfs_t
@@ -142,6 +149,29 @@ func (c *cgroup) remove() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// sweep removes groups of daemons on folders that nobody came back to. Only the
+// hierarchy that is looked at says whether a daemon lives; a young group may be
+// one that its daemon is about to enter. Failure is harmless: it is tried again
+// at the next start.
+func (c *cgroup) sweep(prefix string, age time.Duration) {
+	found, _ := filepath.Glob(filepath.Join(filepath.Dir(c.track), prefix+"*"))
+	for _, dir := range found {
+		st, err := os.Stat(dir)
+		if err != nil || time.Since(st.ModTime()) < age {
+			continue
+		}
+		other := &cgroup{track: dir}
+		for _, all := range c.all {
+			other.all = append(other.all, filepath.Join(filepath.Dir(all), filepath.Base(dir)))
+		}
+		if len(other.pids()) == 0 {
+			for _, d := range other.all {
+				_ = removeTree(d)
+			}
+		}
+	}
 }
 
 // removeTree removes a group's folders from the leaves up; their files are the

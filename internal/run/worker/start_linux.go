@@ -124,7 +124,7 @@ func newPaths(opt Options) (paths, error) {
 	p := paths{
 		state: state, root: filepath.Join(state, "root"), temp: filepath.Join(state, "tmp"),
 		config: filepath.Join(state, "buildkitd.toml"), log: opt.Log, lock: filepath.Join(state, "lock"),
-		sockets: filepath.Join(state, "run"), cgroup: "lapstrake-" + id,
+		sockets: filepath.Join(state, "run"), cgroup: groupPrefix + id,
 	}
 	if p.log == "" {
 		p.log = filepath.Join(state, "buildkitd.log")
@@ -172,6 +172,7 @@ func (pr *process) prepare(ctx context.Context, c config) error {
 	if err := clearLeftovers(ctx, p, pr.cgroup); err != nil {
 		return err
 	}
+	pr.cgroup.sweep(groupPrefix, sweepAge)
 	for _, dir := range []string{p.root, p.temp, p.sockets} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
