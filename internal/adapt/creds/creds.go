@@ -75,9 +75,6 @@ func (c Credential) String() string {
 // Format writes what String returns, for every verb.
 func (c Credential) Format(f fmt.State, _ rune) { fmt.Fprint(f, c.String()) }
 
-// GoString returns what String returns.
-func (c Credential) GoString() string { return c.String() }
-
 // MarshalJSON writes what String returns.
 func (c Credential) MarshalJSON() ([]byte, error) { return json.Marshal(c.String()) }
 
@@ -172,11 +169,11 @@ func (k *Keychain) Lookup(ctx context.Context, host, repo string, purpose Purpos
 func fromEnv(host string, purpose Purpose, a fleet.Auth) (Credential, error) {
 	get := func(name string) (string, error) {
 		if name == "" {
-			return "", diag.Errorf(diag.File, "give usernameEnv and passwordEnv together", "credentials to %s%s: one of two variables is not named", pairs(purpose), host)
+			return "", diag.Errorf(diag.File, "give usernameEnv and passwordEnv together", "credentials to %s%s: one of two variables is not named", doing(purpose), host)
 		}
 		v := os.Getenv(name)
 		if v == "" {
-			return "", diag.Errorf(diag.Usage, "set it, or change the registries block of the fleet file", "credentials to %s%s: variable %s is empty", pairs(purpose), host, name)
+			return "", diag.Errorf(diag.Usage, "set it, or change the registries block of the fleet file", "credentials to %s%s: variable %s is empty", doing(purpose), host, name)
 		}
 		return v, nil
 	}
@@ -191,7 +188,7 @@ func fromEnv(host string, purpose Purpose, a fleet.Auth) (Credential, error) {
 	return Credential{Username: user, Password: pass}, nil
 }
 
-func pairs(p Purpose) string {
+func doing(p Purpose) string {
 	if p == Push {
 		return "push to "
 	}

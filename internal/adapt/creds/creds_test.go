@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -282,6 +283,7 @@ func TestCancel(t *testing.T) {
 		if data, _ := os.ReadFile(calls); len(data) > 0 {
 			break
 		}
+		runtime.Gosched()
 	}
 	cancel()
 	if err := <-done; diag.KindOf(err) != diag.Interrupted {

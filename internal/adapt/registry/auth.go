@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -314,7 +315,7 @@ func (s *Store) exchange(ctx context.Context, h *host, g grant, challenge *trans
 	if registry != "" {
 		return &token{value: registry, fixed: true}, nil
 	}
-	reg, err := name.NewRegistry(h.addr)
+	reg, err := tokenServer(h, challenge)
 	if err != nil {
 		return nil, badReference(h.addr)
 	}
@@ -324,16 +325,22 @@ func (s *Store) exchange(ctx context.Context, h *host, g grant, challenge *trans
 	}
 	scopes := append(g.scopes(), extra...)
 	asked := time.Now()
-	got, err := transport.Exchange(ctx, reg, login, &tokenTransport{s, h}, scopes, challenge)
+	t := &tokenTransport{store: s, to: h}
+	got, err := transport.Exchange(ctx, reg, login, t, scopes, challenge)
 	c := call{what: "log in to " + h.name, host: h, grant: g}
 	if err != nil {
-		return nil, c.fail(ctx, scrub(tokenError(err), pass, identity))
+		return nil, c.fail(ctx, scrub(t.reason(err), pass, identity))
 	}
+	return newToken(got, scopes, asked, pass, identity), nil
+}
+
+// newToken takes over what a token server gave.
+func newToken(got *transport.Token, scopes []string, asked time.Time, secrets ...string) *token {
 	t := &token{value: got.Token, scopes: scopes}
 	if got.AccessToken != "" {
 		t.value = got.AccessToken
 	}
-	for _, secret := range []string{pass, identity} {
+	for _, secret := range secrets {
 		if secret != "" {
 			t.from = append(t.from, secret)
 		}
@@ -342,23 +349,20 @@ func (s *Store) exchange(ctx context.Context, h *host, g grant, challenge *trans
 		// The last tenth is for clocks and for requests that wait their turn.
 		t.ends = asked.Add(time.Duration(got.ExpiresIn) * time.Second * 9 / 10)
 	}
-	return t, nil
+	return t
 }
 
-// tokenError says why there is no token. The library's own text may quote what
-// the token server sent, which may be a secret.
-func tokenError(err error) error {
-	var known *diag.Error
-	var t *transport.Error
-	switch {
-	case errors.As(err, &known):
-		return known
-	case errors.As(err, &t):
-		e := &statusError{status: t.StatusCode}
-		e.read(t)
-		return e
+// tokenServer is the registry in whose name a token is asked for. The library
+// refuses to send credentials to a private address other than the registry's
+// own; another port of the same machine is its own as well.
+func tokenServer(h *host, challenge *transport.Challenge) (name.Registry, error) {
+	addr := h.addr
+	if realm, err := url.Parse(challenge.Parameters["realm"]); err == nil {
+		if here := (&url.URL{Host: h.addr}); realm.Hostname() == here.Hostname() {
+			addr = realm.Host
+		}
 	}
-	return errors.New("the token server's answer holds no token")
+	return name.NewRegistry(addr)
 }
 
 // tokenTransport sends requests for tokens, paced and repeated like others. It
@@ -366,10 +370,30 @@ func tokenError(err error) error {
 type tokenTransport struct {
 	store *Store
 	to    *host // the registry
+	used  bool
+}
+
+// reason says why there is no token. The library's own text may quote what the
+// token server sent, which may be a secret.
+func (t *tokenTransport) reason(err error) error {
+	var known *diag.Error
+	var refused *transport.Error
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.As(err, &refused):
+		e := &statusError{status: refused.StatusCode}
+		e.read(refused)
+		return e
+	case !t.used:
+		return errors.New("the registry names a token server that cannot be trusted with credentials")
+	}
+	return errors.New("the token server's answer holds no token")
 }
 
 // RoundTrip sends one request and reads the whole answer.
 func (t *tokenTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	t.used = true
 	h := t.to
 	if req.URL.Host != h.addr {
 		h = t.store.host(req.URL.Host)

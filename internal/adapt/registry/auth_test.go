@@ -371,6 +371,55 @@ func TestChallengeScope(t *testing.T) {
 	})
 }
 
+// A token server may be anywhere, but a private address is trusted only when it
+// is the registry's own, and plain HTTP only when the registry speaks it.
+func TestWhereTokensAreAskedFor(t *testing.T) {
+	for _, tt := range []struct {
+		name, host, realm string
+		ok                bool
+	}{
+		{"same", "registry.example.com:80", "http://registry.example.com:80/token", true},
+		{"elsewhere", "registry.example.com:80", "http://auth.example.com:80/token", true},
+		{"same machine, other port", "10.1.2.3:80", "http://10.1.2.3:81/token", true},
+		{"other private address", "registry.example.com:80", "http://169.254.169.254:80/token", false},
+		{"no URL", "registry.example.com:80", "file:///etc/passwd", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNetwork(t)
+				back := memory()
+				h := http.HandlerFunc(func(rw http.ResponseWriter, q *http.Request) {
+					switch {
+					case q.URL.Path == "/token":
+						fmt.Fprint(rw, `{"token":"t1"}`)
+					case q.Header.Get("Authorization") != "Bearer t1":
+						rw.Header().Set("WWW-Authenticate", `Bearer realm="`+tt.realm+`",service="s"`)
+						rw.WriteHeader(http.StatusUnauthorized)
+					default:
+						back.ServeHTTP(rw, q)
+					}
+				})
+				n.serve(tt.host, h)
+				server := &recorder{next: h}
+				for _, addr := range []string{"auth.example.com:80", "10.1.2.3:81", "169.254.169.254:80"} {
+					n.serve(addr, server)
+				}
+				o := registry.Options{Dial: n.dial, Credentials: login}
+				for _, host := range []string{tt.host, "auth.example.com:80", "10.1.2.3:81", "169.254.169.254:80"} {
+					o.Registries = append(o.Registries, fleet.Registry{Host: host, HTTP: true})
+				}
+				_, err := client(t, o).Stat(t.Context(), tt.host+"/a/b:x")
+				if (err == nil) != tt.ok {
+					t.Errorf("error %v", err)
+				}
+				if !tt.ok && (!strings.Contains(err.Error(), "cannot be trusted") || len(server.take()) != 0) {
+					t.Errorf("error %v", err)
+				}
+			})
+		})
+	}
+}
+
 // Token servers fail like registries do.
 func TestTokenServerFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -257,6 +257,93 @@ func TestRetryAfterIsKept(t *testing.T) {
 	})
 }
 
+// After a refusal for hours nothing is sent to the host, and the error says until
+// when.
+func TestRefusedForHours(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, testfleet.Rule{Method: "HEAD", Times: 1, Status: 429, RetryAfter: "21600"})
+		until := time.Now().Add(6 * time.Hour).UTC().Format(time.RFC3339)
+		for i := range 3 {
+			_, err := w.store.Stat(t.Context(), remote+"/a/b:x")
+			if err == nil || diag.KindOf(err) != diag.Infra || !strings.Contains(diag.HelpOf(err), "mirror") {
+				t.Fatalf("look %d: error %v, help %q", i, err, diag.HelpOf(err))
+			}
+			if i > 0 && !strings.Contains(err.Error(), until) {
+				t.Errorf("look %d: error %v does not name %s", i, err, until)
+			}
+		}
+		if n := len(w.front.take()); n != 1 {
+			t.Errorf("%d requests", n)
+		}
+		time.Sleep(6 * time.Hour) // of the test's own time
+		if tag, err := w.store.Stat(t.Context(), remote+"/a/b:x"); err != nil || tag.Exists {
+			t.Errorf("afterwards: %v, %v", tag, err)
+		}
+	})
+}
+
+// Sources that cannot go on in the middle, or send too much, or too little.
+func TestStrangeSources(t *testing.T) {
+	layer := storetest.NewImage("im", 1, false, "").Layers[0]
+	for _, tt := range []struct {
+		name string
+		blob func(w http.ResponseWriter, q *http.Request, n int) // the nth answer, from 1
+		ok   bool
+	}{
+		{"416 for ranges", func(w http.ResponseWriter, q *http.Request, n int) {
+			switch {
+			case n == 1:
+				w.Header().Set("Content-Length", fmt.Sprint(len(layer)))
+				_, _ = w.Write(layer[:100])
+				panic(http.ErrAbortHandler)
+			case q.Header.Get("Range") != "":
+				w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+			default:
+				_, _ = w.Write(layer)
+			}
+		}, true},
+		{"too much", func(w http.ResponseWriter, _ *http.Request, _ int) {
+			_, _ = w.Write(layer)
+			_, _ = w.Write([]byte("more"))
+		}, false},
+		{"always too little", func(w http.ResponseWriter, _ *http.Request, _ int) { _, _ = w.Write(layer[:100]) }, true},
+		{"nothing", func(http.ResponseWriter, *http.Request, int) {}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const source = "source.example.com:80"
+				w := newWorld(t)
+				n := 0
+				w.net.serve(source, http.HandlerFunc(func(rw http.ResponseWriter, q *http.Request) {
+					if q.URL.Path == "/v2/" {
+						return
+					}
+					n++
+					if tt.name == "always too little" && q.Header.Get("Range") != "" {
+						var from int
+						_, _ = fmt.Sscanf(q.Header.Get("Range"), "bytes=%d-", &from)
+						rw.WriteHeader(http.StatusPartialContent)
+						_, _ = rw.Write(layer[from:min(len(layer), from+1500)])
+						return
+					}
+					tt.blob(rw, q, n)
+				}))
+				o := w.options
+				o.Registries = append(o.Registries, fleet.Registry{Host: source, HTTP: true})
+				s := client(t, o)
+				out, err := s.Apply(t.Context(), storetest.Bring(plan.OpCopy, remote+"/a/b", source+"/base", layer))
+				if tt.ok != (err == nil) || tt.ok && out.Did != plan.OpCopy {
+					t.Fatalf("outcome %v, error %v", out, err)
+				}
+				data, err := w.direct().Blob(t.Context(), remote+"/a/b", storetest.Sum(layer), 1<<20)
+				if tt.ok && err != nil || err == nil && !bytes.Equal(data, layer) {
+					t.Errorf("in the target: %v", err)
+				}
+			})
+		})
+	}
+}
+
 func TestManifestIsSentAgainAsItWas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, testfleet.Rule{Method: "PUT", Path: "/manifests/", Times: 3, Fault: testfleet.FaultResetAfter})

@@ -349,6 +349,11 @@ func manifests(s suite) {
 			s.Errorf("%s is %v", ref, got)
 		}
 	}
+	put.Tag, put.MediaType = "untyped", ""
+	Apply(s.T, st, put)
+	if got := s.look(st, repo+":untyped"); got.Digest != im.Digest {
+		s.Errorf("a manifest without a type is %v", got)
+	}
 	missing := NewImage("never sent", 1, false, "")
 	_, err := st.Apply(s.Context(), Put(repo, "z", OCIManifest, missing.Manifest))
 	s.wantErr("manifest without its blobs", err, diag.Infra, nil)
