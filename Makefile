@@ -19,8 +19,10 @@ deps:
 $(BIN)/lapstrake:
 	$(GO) build -trimpath -o $@ ./cmd/lapstrake
 
+# Built from the module cache, the daemon does not know its own version.
+BUILDKIT_VERSION = $(shell $(GO) list -m -f '{{.Version}}' github.com/moby/buildkit)
 $(BIN)/buildkitd: go.mod
-	$(GO) build -trimpath -o $@ github.com/moby/buildkit/cmd/buildkitd
+	$(GO) build -trimpath -ldflags "-X github.com/moby/buildkit/version.Version=$(BUILDKIT_VERSION)" -o $@ github.com/moby/buildkit/cmd/buildkitd
 
 $(BIN)/runc: go.mod | deps
 	CGO_ENABLED=1 $(GO) build -trimpath -tags seccomp -o $@ github.com/opencontainers/runc
