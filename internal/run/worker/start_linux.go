@@ -181,6 +181,13 @@ func (pr *process) prepare(ctx context.Context, c config) error {
 	return c.write(p.config)
 }
 
+// becomeDaemon is the shell's script that becomes the daemon. It waits for a
+// word: this program may be killed after the fork and before the kernel knows
+// that the child is to die with it, and then nobody would end the daemon. Then
+// it mounts the /proc of the new process namespace, which the container runtime
+// reads.
+const becomeDaemon = `read -r word && mount -t proc proc /proc && exec "$@" </dev/null`
+
 // launch starts the daemon and puts it into its control group.
 func (pr *process) launch(buildkitd string, env []string) error {
 	p := pr.paths
@@ -189,11 +196,14 @@ func (pr *process) launch(buildkitd string, env []string) error {
 		return err
 	}
 	defer log.Close()
-	// The shell becomes the daemon; before, it mounts the /proc of the new
-	// process namespace, which the container runtime reads.
-	pr.cmd = exec.Command("/bin/sh", "-c", `mount -t proc proc /proc && exec "$@"`, "sh",
-		buildkitd, "--config", p.config, "--root", p.root)
-	pr.cmd.Env, pr.cmd.Dir, pr.cmd.Stdout, pr.cmd.Stderr = env, p.state, log, log
+	wait, word, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer wait.Close()
+	defer word.Close()
+	pr.cmd = exec.Command("/bin/sh", "-c", becomeDaemon, "sh", buildkitd, "--config", p.config, "--root", p.root)
+	pr.cmd.Env, pr.cmd.Dir, pr.cmd.Stdin, pr.cmd.Stdout, pr.cmd.Stderr = env, p.state, wait, log, log
 	pr.cmd.SysProcAttr = &syscall.SysProcAttr{
 		// A terminal's interrupt must reach this program only, which then
 		// ends the daemon when its solves have ended.
@@ -224,7 +234,8 @@ func (pr *process) launch(buildkitd string, env []string) error {
 		}
 		return err
 	}
-	return nil
+	_, err = word.WriteString("go\n")
+	return err
 }
 
 // run starts the process and waits for its end in a goroutine that keeps its
