@@ -19,7 +19,12 @@ import (
 	"github.com/lapstrake/lapstrake/internal/testfleet"
 )
 
-func TestMain(m *testing.M) { os.Exit(workertest.Main(m)) }
+func TestMain(m *testing.M) {
+	if spec := os.Getenv(suicideEnv); spec != "" {
+		os.Exit(suicideMain(spec))
+	}
+	os.Exit(workertest.Main(m))
+}
 
 // world is a registry with bases, and a state folder; the daemon is the one
 // that the test binary shares.
