@@ -100,6 +100,8 @@ func (s *Summary) apply(e *journal.Event) bool {
 		return with(e, func(d journal.UnitData) { s.unit(e, d) })
 	case journal.UnitFailed:
 		return with(e, func(d journal.FailData) { s.unitFailed(e, d) })
+	case journal.WorkerReady:
+		return with(e, func(d journal.WorkerData) { s.versions(d.Versions) })
 	case journal.LayersReady:
 		return with(e, func(d journal.LayersData) { s.Layers[LayersKey{d.Layers, d.Repo}] = d })
 	case journal.StepDone:

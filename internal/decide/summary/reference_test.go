@@ -101,7 +101,7 @@ func TestReferenceIsComplete(t *testing.T) {
 
 	types := map[string]any{}
 	for _, v := range []any{
-		journal.RunData{}, journal.EndData{}, journal.PhaseData{}, journal.PlannedData{}, journal.UnitData{}, journal.FailData{},
+		journal.RunData{}, journal.EndData{}, journal.PhaseData{}, journal.PlannedData{}, journal.WorkerData{}, journal.UnitData{}, journal.FailData{},
 		journal.LayersData{}, journal.StepData{}, journal.ReleaseData{}, journal.DiskData{}, journal.RequestData{}, journal.NoteData{},
 	} {
 		types[reflect.TypeOf(v).Name()] = v

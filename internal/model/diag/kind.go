@@ -131,11 +131,20 @@ func KindOf(err error) Kind {
 	return Internal
 }
 
-// HelpOf returns the help of the outermost error in err's chain that has one.
+// HelpOf returns the help of the outermost error in err's chain that has one;
+// of joined errors the first one's.
 func HelpOf(err error) string {
 	for err != nil {
 		if e, ok := err.(*Error); ok && e.Help != "" {
 			return e.Help
+		}
+		if joined, ok := err.(interface{ Unwrap() []error }); ok {
+			for _, e := range joined.Unwrap() {
+				if help := HelpOf(e); help != "" {
+					return help
+				}
+			}
+			return ""
 		}
 		err = errors.Unwrap(err)
 	}

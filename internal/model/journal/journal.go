@@ -33,6 +33,7 @@ const (
 	UnitPublished Kind = "unit.published" // UnitData; every tag is there
 	UnitFailed    Kind = "unit.failed"    // FailData
 	UnitSkipped   Kind = "unit.skipped"   // UnitData
+	WorkerReady   Kind = "worker.ready"   // WorkerData; a daemon answered
 	LayersReady   Kind = "layers.ready"   // LayersData
 	StepDone      Kind = "step.done"      // StepData
 	Released      Kind = "released"       // ReleaseData
@@ -72,6 +73,12 @@ type RunData struct {
 	Fleet    string            `json:"fleet"`
 	Command  []string          `json:"command,omitempty"`
 	Resumed  bool              `json:"resumed,omitempty"`
+	Versions map[string]string `json:"versions,omitempty"`
+}
+
+// WorkerData says which daemon a run uses.
+type WorkerData struct {
+	// Versions are versions of programs by name.
 	Versions map[string]string `json:"versions,omitempty"`
 }
 

@@ -91,6 +91,9 @@ func (d *Daemon) Connect(ctx context.Context) (*Worker, error) {
 	}
 	w := &Worker{Solver: d.session, Versions: map[string]string{"buildkit": info.Version}}
 	if d.embedded != nil {
+		if v := d.embedded.Version(); v != "" { // built from source, it does not know itself
+			w.Versions["buildkit"] = v
+		}
 		w.Disk = disk{d.client, d.embedded}
 	}
 	return w, nil

@@ -165,7 +165,13 @@ func (e *Engine) foresee(ctx context.Context, in *planner.Input, f *planner.Fact
 // connect starts the daemon once and returns the promise of it.
 func (e *Engine) connect(ctx context.Context) *future[*Worker] {
 	e.connectOnce.Do(func() {
-		e.background.Go(func() { e.worker.Set(e.Connect(ctx)) })
+		e.background.Go(func() {
+			w, err := e.Connect(ctx)
+			if err == nil {
+				e.note(journal.WorkerReady, "", journal.WorkerData{Versions: w.Versions})
+			}
+			e.worker.Set(w, err)
+		})
 	})
 	return e.worker
 }

@@ -42,12 +42,27 @@ func (e *Engine) Mirror(ctx context.Context, to string) ([]Mirrored, error) {
 	if ctx.Err() != nil {
 		return out, diag.Errorf(diag.Interrupted, "run the same command again to go on", "mirror: %w", context.Cause(ctx))
 	}
-	for _, r := range out {
-		if r.Err != nil {
-			return out, diag.Errorf(diag.KindOf(r.Err), diag.HelpOf(r.Err), "some bases were not copied")
+	return out, notCopied(out)
+}
+
+// notCopied is the error of a mirror that lacks some bases, nil when it has all.
+func notCopied(results []Mirrored) error {
+	n, worst, help := 0, diag.Step, ""
+	for _, r := range results {
+		if r.Err == nil {
+			continue
+		}
+		if n++; n == 1 {
+			help = diag.HelpOf(r.Err)
+		}
+		if k := diag.KindOf(r.Err); k != diag.File { // a wrong reference stops one base only
+			worst = diag.Worst(worst, k)
 		}
 	}
-	return out, nil
+	if n == 0 {
+		return nil
+	}
+	return diag.Errorf(worst, help, "not copied: %d of %d bases", n, len(results))
 }
 
 // mirrorRef moves a reference under prefix. A digest is not a tag: it becomes

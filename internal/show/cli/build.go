@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -26,24 +25,18 @@ func (a *app) buildCommand() *cobra.Command {
 		Long:  "Make and publish every image that is not there yet. After an interruption, the same command goes on where it stopped.",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := atLeastZero("jobs", jobs); err != nil {
+				return err
+			}
 			eng, state, err := a.open(c.Context(), &f, args)
 			if err != nil {
 				return err
 			}
 			eng.Opts.Jobs = jobs
 			if dry {
-				_, err := eng.Build(c.Context(), func(p *plan.Plan) error {
-					if err := a.showPlan(p, false); err != nil {
-						return err
-					}
-					return errDry
-				})
-				if errors.Is(err, errDry) {
-					return nil
-				}
-				return err
+				return a.planOnly(c.Context(), eng, planOptions{})
 			}
-			run, err := engine.StartRecord(engine.RecordOptions{State: state, Fleet: eng.Fleet, Choices: f.choices(), New: fresh})
+			run, err := engine.StartRecord(engine.RecordOptions{State: state, Fleet: eng.Fleet, Choices: f.choices(), New: fresh, Versions: map[string]string{"lapstrake": Version}})
 			if err != nil {
 				return err
 			}
@@ -57,8 +50,6 @@ func (a *app) buildCommand() *cobra.Command {
 	c.Flags().BoolVar(&fresh, "new-run", false, "start a new run instead of going on with an unfinished one")
 	return c
 }
-
-var errDry = errors.New("dry run")
 
 // build carries a fleet out and prints what came of it.
 func (a *app) build(ctx context.Context, eng *engine.Engine, run *engine.Record, daemon *engine.Daemon) error {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -37,8 +38,15 @@ type app struct {
 	json  bool
 }
 
-// Main runs the program and returns its exit code; see diag.Kind.
-func Main(args []string, s Streams) int {
+// Main runs the program and returns its exit code; see diag.Kind. A panic is
+// our own fault, and exits with that code instead of Go's 2.
+func Main(args []string, s Streams) (code int) {
+	defer func() {
+		if r := recover(); r != nil {
+			fmt.Fprintf(s.Err, "lapstrake: internal error: %v\n\n%s", r, debug.Stack())
+			code = diag.Internal.ExitCode()
+		}
+	}()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	a := &app{Streams: s}
@@ -86,7 +94,6 @@ func (a *app) root() *cobra.Command {
 		Version:       Version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return c.Help()
 		},
@@ -98,8 +105,18 @@ func (a *app) root() *cobra.Command {
 		return diag.Errorf(diag.Usage, "see `"+c.CommandPath()+" --help`", "%w", err)
 	})
 	root.AddCommand(a.planCommand(), a.buildCommand(), a.verifyCommand(), a.mirrorCommand(), a.runsCommand(), a.showCommand(), a.doctorCommand(), a.registryCommand())
-	for _, c := range append(root.Commands(), root) {
+	for _, c := range root.Commands() {
 		c.Args = usage(c.Args)
+	}
+	root.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		help := "`lapstrake --help` lists the commands"
+		if near := root.SuggestionsFor(args[0]); len(near) > 0 {
+			help = "did you mean " + strings.Join(near, " or ") + "?"
+		}
+		return diag.Errorf(diag.Usage, help, "unknown command %q", args[0])
 	}
 	return root
 }

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -63,14 +65,7 @@ func (f *fleetFlags) load(args []string) (*fleet.Fleet, error) {
 		}
 		return nil, diag.Errorf(diag.Usage, help, "--only: no image is named %s", strings.Join(unknown, ", "))
 	}
-	style := fleet.NamespaceStyle(f.style)
-	if style != fleet.NamespacePath && style != fleet.NamespaceTag {
-		return nil, diag.Errorf(diag.Usage, "path or tag", "--namespace-style: %q", f.style)
-	}
-	if f.namespace != "" && !validNamespace(f.namespace) {
-		return nil, diag.Errorf(diag.Usage, "lower-case letters, digits, - and _ between them", "--namespace: %q", f.namespace)
-	}
-	selected = selected.InNamespace(f.namespace, style)
+	selected = selected.InNamespace(f.namespace, fleet.NamespaceStyle(f.style))
 	return &selected, nil
 }
 
@@ -84,41 +79,54 @@ func validNamespace(ns string) bool {
 	return ns != ""
 }
 
+// check finds values that no flag takes, before anything is read.
+func (f *fleetFlags) check() error {
+	if f.namespace != "" && !validNamespace(f.namespace) {
+		return diag.Errorf(diag.Usage, "lower-case letters and digits, with - and _ between them", "--namespace=%s is not a name", f.namespace)
+	}
+	return errors.Join(
+		choice("skip", f.skip, string(planner.SkipKey), string(planner.SkipTag)),
+		choice("strategy", f.strategy, "auto", "build"),
+		choice("bases", f.bases, "check", "cached"),
+		choice("namespace-style", f.style, string(fleet.NamespacePath), string(fleet.NamespaceTag)),
+		atLeastZero("limit", f.limit),
+	)
+}
+
+// choice checks the value of a flag that takes a few words.
+func choice(flag, value string, words ...string) error {
+	if slices.Contains(words, value) {
+		return nil
+	}
+	help := "it takes " + strings.Join(words, " or ")
+	if near := diag.Nearest(value, words); near != "" {
+		help = "did you mean " + near + "?"
+	}
+	return diag.Errorf(diag.Usage, help, "--%s=%s is not known", flag, value)
+}
+
+// atLeastZero checks the value of a flag that takes a number of things.
+func atLeastZero(flag string, n int) error {
+	if n >= 0 {
+		return nil
+	}
+	return diag.Errorf(diag.Usage, "0 means no limit of its own", "--%s=%d is negative", flag, n)
+}
+
 // options are the engine's options that the flags ask for.
-func (f *fleetFlags) options() (engine.Options, error) {
-	var o engine.Options
-	switch {
-	case f.force:
+func (f *fleetFlags) options() engine.Options {
+	o := engine.Options{CachedBases: f.bases == "cached"}
+	o.Planner = planner.Options{Skip: planner.SkipRule(f.skip), BuildAll: f.strategy == "build"}
+	if f.force {
 		o.Planner.Skip = planner.SkipNever
-	case f.skip == "key":
-		o.Planner.Skip = planner.SkipKey
-	case f.skip == "tag":
-		o.Planner.Skip = planner.SkipTag
-	default:
-		return o, diag.Errorf(diag.Usage, "key or tag", "--skip: %q", f.skip)
 	}
-	switch f.strategy {
-	case "auto":
-	case "build":
-		o.Planner.BuildAll = true
-	default:
-		return o, diag.Errorf(diag.Usage, "auto or build", "--strategy: %q", f.strategy)
-	}
-	switch f.bases {
-	case "check":
-	case "cached":
-		o.CachedBases = true
-	default:
-		return o, diag.Errorf(diag.Usage, "check or cached", "--bases: %q", f.bases)
-	}
-	return o, nil
+	return o
 }
 
 // open prepares everything that planning needs: prepare commands are run, the
 // contexts are opened, the recipe is parsed.
 func (a *app) open(ctx context.Context, f *fleetFlags, args []string) (*engine.Engine, string, error) {
-	opts, err := f.options()
-	if err != nil {
+	if err := f.check(); err != nil {
 		return nil, "", err
 	}
 	fl, err := f.load(args)
@@ -129,7 +137,7 @@ func (a *app) open(ctx context.Context, f *fleetFlags, args []string) (*engine.E
 	if err != nil {
 		return nil, "", err
 	}
-	eng, err := engine.Open(ctx, engine.Setup{Fleet: fl, State: state, Options: opts, StrictMounts: f.strict, UserAgent: "lapstrake/" + Version})
+	eng, err := engine.Open(ctx, engine.Setup{Fleet: fl, State: state, Options: f.options(), StrictMounts: f.strict, UserAgent: "lapstrake/" + Version})
 	return eng, state, err
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/lapstrake/lapstrake/internal/model/diag"
 )
 
 func (a *app) mirrorCommand() *cobra.Command {
@@ -18,29 +20,34 @@ func (a *app) mirrorCommand() *cobra.Command {
 			"What is there already is not sent again, so the same command goes on after an interruption.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if to == "" {
+				return diag.Errorf(diag.Usage, "for example --to registry.example.com/mirror", "no --to: where are the bases copied to?")
+			}
 			eng, _, err := a.open(c.Context(), &f, args)
 			if err != nil {
 				return err
 			}
 			results, err := eng.Mirror(c.Context(), to)
-			copied := 0
+			copied, there := 0, 0
 			for _, r := range results {
-				if r.Copied {
+				switch {
+				case r.Copied:
 					copied++
+				case r.Err == nil:
+					there++
 				}
 				if r.Err != nil && !a.json {
-					fmt.Fprintf(a.Err, "%s: %v\n", r.From, r.Err)
+					fmt.Fprintln(a.Err, r.Err) // it names the reference
 				}
 			}
 			if a.json {
 				return errors.Join(err, json.NewEncoder(a.Out).Encode(results))
 			}
-			fmt.Fprintf(a.Out, "%d bases, %d copied\n", len(results), copied)
+			fmt.Fprintf(a.Out, "%d bases: %d copied, %d there already, %d not copied\n", len(results), copied, there, len(results)-copied-there)
 			return err
 		},
 	}
 	f.register(c)
 	c.Flags().StringVar(&to, "to", "", "registry and path to copy to")
-	c.MarkFlagRequired("to")
 	return c
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 
@@ -9,13 +10,13 @@ import (
 	"github.com/lapstrake/lapstrake/internal/decide/planner"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
+	"github.com/lapstrake/lapstrake/internal/run/engine"
 	"github.com/lapstrake/lapstrake/internal/show/text"
 )
 
 func (a *app) planCommand() *cobra.Command {
 	var f fleetFlags
-	var verbose bool
-	var out string
+	var o planOptions
 	c := &cobra.Command{
 		Use:   "plan [FLEET]",
 		Short: "Say what would be done for every image, and why, without a daemon",
@@ -25,23 +26,36 @@ func (a *app) planCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			in, err := eng.Gather(c.Context(), nil)
-			if err != nil {
-				return err
-			}
-			p := planner.Make(*in)
-			if out != "" {
-				if err := writePlan(out, p); err != nil {
-					return err
-				}
-			}
-			return a.showPlan(p, verbose)
+			return a.planOnly(c.Context(), eng, o)
 		},
 	}
 	f.register(c)
-	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "list every image")
-	c.Flags().StringVarP(&out, "out", "o", "", "also write the plan as JSON to this file")
+	c.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "list every image")
+	c.Flags().StringVarP(&o.out, "out", "o", "", "also write the plan as JSON to this file")
 	return c
+}
+
+type planOptions struct {
+	verbose bool
+	out     string // path; empty means nowhere
+}
+
+// planOnly prints a plan and does nothing else.
+func (a *app) planOnly(ctx context.Context, eng *engine.Engine, o planOptions) error {
+	in, err := eng.Gather(ctx, nil)
+	if err != nil {
+		return err
+	}
+	p := planner.Make(*in)
+	if o.out != "" {
+		if err := writePlan(o.out, p); err != nil {
+			return err
+		}
+	}
+	if err := a.showPlan(p, o.verbose); err != nil {
+		return err
+	}
+	return blocked(in)
 }
 
 func writePlan(path string, p *plan.Plan) error {
@@ -62,10 +76,21 @@ func (a *app) showPlan(p *plan.Plan, verbose bool) error {
 	return text.Plan(a.Out, p, o)
 }
 
-// blocked is the error of a plan that leaves images out.
-func blocked(p *plan.Plan) error {
-	if n := p.Actions[plan.Block]; n > 0 {
-		return diag.Errorf(diag.Step, "the plan says why", "%d of %d images are blocked", n, len(p.Units))
+// blocked is the error of a plan that leaves images out, nil when it does not.
+func blocked(in *planner.Input) error {
+	n, worst := 0, diag.Step
+	for i := range in.Images {
+		err := in.Images[i].Problem
+		if err == nil {
+			continue
+		}
+		n++
+		if k := diag.KindOf(err); k != diag.File { // a wrong file stops its images only
+			worst = diag.Worst(worst, k)
+		}
 	}
-	return nil
+	if n == 0 {
+		return nil
+	}
+	return diag.Errorf(worst, "the plan says why; a build makes the others", "cannot be made: %d of %d images", n, len(in.Images))
 }

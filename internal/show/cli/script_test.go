@@ -46,12 +46,16 @@ func (t tests) Run() int { return workertest.Main(t.m) }
 //	change [-nothing] DIR         change its source, or a file that no image holds
 //	daemon                        use the daemon that all scripts share
 //	requests [NAME.test]          print the requests since the last time, by kind
-//	tags REPOSITORY [NAME.test]   print the tags of a repository
+//	tags REPOSITORY... [NAME.test]  print the tags of repositories; equal numbers
+//	                              are equal digests
+//	image REPOSITORY:TAG          print its manifest and its config
 //	scrub FILE                    take out of a file what differs from run to run
 //	lacks TEXT PATH...            no file there holds the text
 //	interrupt METHOD PATH lapstrake ARG...
 //	                              run until such a request arrives at registry.test,
 //	                              then send an interrupt; the request never arrives
+//	serves lapstrake ARG...       run until it has printed a host that answers, then
+//	                              interrupt it; it must exit with 0
 //
 // [root] is true where the embedded daemon can run.
 func TestScript(t *testing.T) {
@@ -71,7 +75,7 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "registry": serve, "stop-registry": stopRegistry, "bases": bases, "recipe": recipe,
 			"change": change, "daemon": daemon, "requests": requests, "tags": tags, "scrub": scrubFile,
-			"lacks": lacks, "interrupt": interrupt,
+			"lacks": lacks, "interrupt": interrupt, "serves": serves, "image": image,
 		},
 	})
 }
@@ -85,7 +89,7 @@ func setup(e *testscript.Env) error {
 	for key, value := range map[string]string{
 		"HOME": filepath.Join(e.WorkDir, "home"), "XDG_STATE_HOME": filepath.Join(e.WorkDir, "state"),
 		"BUILDKITD": filepath.Join(bin, "buildkitd"), "RUNC": filepath.Join(bin, "runc"),
-		"COLUMNS": "120", "BUILDKIT_HOST": "", "DOCKER_CONFIG": "",
+		"COLUMNS": "120", "GOTRACEBACK": "single", "BUILDKIT_HOST": "", "DOCKER_CONFIG": "",
 	} {
 		e.Setenv(key, value)
 	}

@@ -1,10 +1,12 @@
 package cli_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"net/http"
@@ -170,33 +172,72 @@ func requests(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// tags prints the tags of a repository, in order, each with the number of its
+// tags prints the tags of repositories, in order, each with the number of its
 // digest: the same number is the same content.
 func tags(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 1 || len(args) > 2 {
-		ts.Fatalf("usage: tags REPOSITORY [NAME.test]")
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: tags REPOSITORY... [NAME.test]")
 	}
-	r := worldOf(ts).registry(ts, args[1:])
+	w, name := worldOf(ts), mainRegistry
+	if last := args[len(args)-1]; strings.HasSuffix(last, ".test") {
+		name, args = last, args[:len(args)-1]
+	}
+	r := w.registry(ts, []string{name})
 	out := ts.Stdout()
-	var list struct{ Tags []string }
-	ts.Check(get(r.Host(), args[0]+"/tags/list", func(resp *http.Response) error {
-		if resp.StatusCode == http.StatusNotFound {
-			return nil
-		}
-		return json.NewDecoder(resp.Body).Decode(&list)
-	}))
-	slices.Sort(list.Tags)
 	number := map[string]int{}
-	for _, tag := range list.Tags {
-		ts.Check(get(r.Host(), args[0]+"/manifests/"+tag, func(resp *http.Response) error {
-			d := resp.Header.Get("Docker-Content-Digest")
-			if _, ok := number[d]; !ok {
-				number[d] = len(number) + 1
+	for _, repo := range args {
+		var list struct{ Tags []string }
+		ts.Check(get(r.Host(), repo+"/tags/list", func(resp *http.Response) error {
+			if resp.StatusCode == http.StatusNotFound {
+				return nil
 			}
-			_, err := fmt.Fprintf(out, "%s #%d\n", tag, number[d])
-			return err
+			return json.NewDecoder(resp.Body).Decode(&list)
 		}))
+		slices.Sort(list.Tags)
+		for _, tag := range list.Tags {
+			ts.Check(get(r.Host(), repo+"/manifests/"+tag, func(resp *http.Response) error {
+				d := resp.Header.Get("Docker-Content-Digest")
+				if _, ok := number[d]; !ok {
+					number[d] = len(number) + 1
+				}
+				_, err := fmt.Fprintln(out, w.scrub(fmt.Sprintf("%s:%s #%d", repo, tag, number[d])))
+				return err
+			}))
+		}
 	}
+	r.Reset()
+}
+
+// image prints the manifest and the config of an image.
+func image(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: image REPOSITORY:TAG")
+	}
+	w := worldOf(ts)
+	r := w.registry(ts, nil)
+	repo, tag, _ := strings.Cut(args[0], ":")
+	var manifest struct{ Config struct{ Digest string } }
+	read := func(into any) func(*http.Response) error {
+		return func(resp *http.Response) error {
+			data, err := io.ReadAll(resp.Body)
+			if err != nil {
+				return err
+			}
+			if into != nil {
+				if err := json.Unmarshal(data, into); err != nil {
+					return fmt.Errorf("%s: %w", data, err)
+				}
+			}
+			var pretty bytes.Buffer
+			if err := json.Indent(&pretty, data, "", " "); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(ts.Stdout(), strings.TrimSpace(pretty.String()))
+			return err
+		}
+	}
+	ts.Check(get(r.Host(), repo+"/manifests/"+tag, read(&manifest)))
+	ts.Check(get(r.Host(), repo+"/blobs/"+manifest.Config.Digest, read(nil)))
 	r.Reset()
 }
 
@@ -223,13 +264,8 @@ func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	held := w.registry(ts, nil).proxy.Hold(args[0], args[1], false)
 	defer held.Release()
-	program, err := exec.LookPath("lapstrake")
-	ts.Check(err)
-	cmd := exec.CommandContext(w.t.Context(), program, args[3:]...)
-	cmd.Dir = ts.MkAbs(".")
-	for _, key := range []string{"PATH", "HOME", "XDG_STATE_HOME", "BUILDKIT_HOST", "COLUMNS", "TMPDIR"} {
-		cmd.Env = append(cmd.Env, key+"="+ts.Getenv(key))
-	}
+	cmd := start(ts, args[3:])
+	var err error
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	ts.Check(cmd.Start())
@@ -248,6 +284,47 @@ func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 	if code := cmd.ProcessState.ExitCode(); code != 130 {
 		ts.Fatalf("exit code %d, want 130: %v\n%s%s", code, err, out.String(), errs.String())
 	}
+}
+
+// serves runs lapstrake until it has printed a line and serves, and ends it by
+// an interrupt.
+func serves(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 || args[0] != "lapstrake" {
+		ts.Fatalf("usage: serves lapstrake ARG...")
+	}
+	cmd := start(ts, args[1:])
+	pipe, err := cmd.StdoutPipe()
+	ts.Check(err)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	ts.Check(cmd.Start())
+	out := bufio.NewReader(pipe)
+	line, err := out.ReadString('\n')
+	if err != nil {
+		cmd.Wait()
+		ts.Fatalf("%v\n%s", err, errs.String())
+	}
+	host := line[strings.LastIndex(line, " ")+1:]
+	answer := ""
+	err = get(strings.TrimSpace(host), "", func(resp *http.Response) error { answer = resp.Status; return nil })
+	ts.Check(cmd.Process.Signal(syscall.SIGINT))
+	rest, readErr := io.ReadAll(out)
+	ts.Check(readErr)
+	ts.Check(cmd.Wait())
+	ts.Check(err)
+	show(ts, strings.ReplaceAll(line, strings.TrimSpace(host), "HOST")+answer+"\n"+string(rest), errs.String())
+}
+
+// start prepares a command with the environment of the script.
+func start(ts *testscript.TestScript, args []string) *exec.Cmd {
+	program, err := exec.LookPath("lapstrake")
+	ts.Check(err)
+	cmd := exec.CommandContext(worldOf(ts).t.Context(), program, args...)
+	cmd.Dir = ts.MkAbs(".")
+	for _, key := range []string{"PATH", "HOME", "XDG_STATE_HOME", "BUILDKIT_HOST", "COLUMNS", "TMPDIR"} {
+		cmd.Env = append(cmd.Env, key+"="+ts.Getenv(key))
+	}
+	return cmd
 }
 
 // scrubs are the parts of outputs that differ from run to run.
