@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/lapstrake/lapstrake/internal/decide/planner"
@@ -12,28 +13,51 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
+	"github.com/lapstrake/lapstrake/internal/model/plan"
+)
+
+// VerifyState is what came of comparing one image.
+type VerifyState string
+
+// The states. Only differs and failed make a verification fail.
+const (
+	// VerifyEqual: layer digests and config are those of a full build.
+	VerifyEqual VerifyState = "equal"
+	// VerifyBuilt: the image is made by a full build itself, so there is nothing
+	// to compare it with. Steps that run on a base do not repeat to the byte.
+	VerifyBuilt VerifyState = "built"
+	// VerifyDiffers: what is published is not what a full build makes.
+	VerifyDiffers VerifyState = "differs"
+	// VerifyFailed: the comparison could not be made.
+	VerifyFailed VerifyState = "failed"
 )
 
 // Verified is the comparison of one published image with a full build of it.
 type Verified struct {
-	Image string `json:"image"`
-	Tag   string `json:"tag"`
-	// Equal is true when layer digests and config are byte-identical.
-	Equal bool `json:"equal"`
-	// Difference says what the first difference is; "times" when only times differ.
+	Image string      `json:"image"`
+	Tag   string      `json:"tag"`
+	State VerifyState `json:"state"`
+	// Difference says what the first difference is, "times" when only times
+	// differ; of a failed comparison why it failed.
 	Difference string `json:"difference,omitempty"`
-	Err        error  `json:"-"`
+	// Err is the failure, nil otherwise.
+	Err error `json:"-"`
 }
 
 // onlyTimes is the difference of images that differ in nothing but times.
 const onlyTimes = "times"
 
 // Verify builds up to sample images of the fleet in full, each with a solve of
-// its own, and compares what came out with what is published. The images are
-// spread evenly over the fleet. The builds are pushed by digest only, so no tag
-// changes. Equality can be expected from the daemon that made the shared layers
-// while it still has them, or anywhere with an epoch; with lenient, times in the
-// config may differ.
+// its own, and compares what came out with what is published; a sample of 0
+// means all. The images are spread evenly over the fleet, and the results are in
+// its order. Images that are made by a full build anyway are not built again;
+// when there are no others, no daemon is started. The builds are pushed by
+// digest only, so no tag changes.
+//
+// Equality can be expected from the daemon that made the shared layers while it
+// still has them, or anywhere with an epoch; with lenient, times in the config
+// may differ. The error is of kind [diag.Gate] when an image differs, and of the
+// failure's kind when comparisons failed.
 func (e *Engine) Verify(ctx context.Context, sample int, lenient bool) ([]Verified, error) {
 	e.Opts.Planner = planner.Options{Skip: planner.SkipNever}
 	e.Fleet.Images = spreadOver(e.Fleet.Images, sample)
@@ -41,35 +65,65 @@ func (e *Engine) Verify(ctx context.Context, sample int, lenient bool) ([]Verifi
 	if err != nil {
 		return nil, err
 	}
-	w, err := e.connect(ctx).Get(ctx)
-	if err != nil {
-		return nil, err
-	}
 	p := planner.Make(*in)
 	out := make([]Verified, len(p.Units))
 	each(ctx, len(out), e.jobs(), func(i int) {
-		t := task{p.Units[i], &in.Images[i]}
-		out[i] = Verified{Image: t.unit.Image, Tag: t.unit.Tags[0]}
-		if t.facts.Problem != nil {
-			out[i].Err = t.facts.Problem
-			return
-		}
-		out[i].Difference, out[i].Err = e.verifyOne(ctx, w, t)
-		out[i].Equal = out[i].Err == nil && (out[i].Difference == "" || lenient && out[i].Difference == onlyTimes)
+		out[i] = e.verify(ctx, task{p.Units[i], &in.Images[i]}, lenient)
 	})
+	e.background.Wait()
 	if ctx.Err() != nil {
 		return out, diag.Errorf(diag.Interrupted, "", "verify: %w", context.Cause(ctx))
 	}
-	bad := 0
-	for _, v := range out {
-		if !v.Equal {
-			bad++
+	return out, verifyVerdict(out)
+}
+
+// verifyVerdict is the error that the results amount to.
+func verifyVerdict(results []Verified) error {
+	compared, differ, failed := 0, 0, 0
+	kind := diag.Gate
+	for _, v := range results {
+		switch v.State {
+		case VerifyDiffers:
+			differ++
+		case VerifyFailed:
+			failed++
+			if k := diag.KindOf(v.Err); k != diag.File { // one bad image, not a bad command
+				kind = diag.Worst(kind, k)
+			}
+		}
+		if v.State != VerifyBuilt {
+			compared++
 		}
 	}
-	if bad > 0 {
-		return out, diag.Errorf(diag.Gate, "the list says what differs", "%d of %d images are not what a full build makes", bad, len(out))
+	switch {
+	case differ > 0:
+		return diag.Errorf(kind, "the list says what differs", "%d of %d images are not what a full build makes", differ+failed, compared)
+	case failed > 0:
+		return diag.Errorf(kind, "the list says why", "%d of %d images could not be compared", failed, compared)
 	}
-	return out, nil
+	return nil
+}
+
+// verify compares one image.
+func (e *Engine) verify(ctx context.Context, t task, lenient bool) Verified {
+	v := Verified{Image: t.unit.Image, Tag: t.unit.Tags[0]}
+	v.Err = t.facts.Problem
+	if v.Err == nil && t.unit.Action == plan.Build {
+		v.State = VerifyBuilt
+		return v
+	}
+	if v.Err == nil {
+		v.Difference, v.Err = e.verifyOne(ctx, t)
+	}
+	switch {
+	case v.Err != nil:
+		v.State, v.Difference = VerifyFailed, v.Err.Error()
+	case v.Difference == "" || lenient && v.Difference == onlyTimes:
+		v.State = VerifyEqual
+	default:
+		v.State = VerifyDiffers
+	}
+	return v
 }
 
 // spreadOver picks n of items, evenly.
@@ -85,20 +139,27 @@ func spreadOver[T any](items []T, n int) []T {
 }
 
 // verifyOne returns the difference, "" when there is none.
-func (e *Engine) verifyOne(ctx context.Context, w *Worker, t task) (string, error) {
+func (e *Engine) verifyOne(ctx context.Context, t task) (string, error) {
 	repo := publish.Repos(t.unit.Tags)[0]
 	tag, err := e.Store.Stat(ctx, t.unit.Tags[0])
 	if err != nil {
 		return "", err
 	}
-	if !tag.Exists {
+	switch {
+	case !tag.Exists:
 		return "not published", nil
+	case tag.Key != "" && tag.Key != t.unit.Key:
+		return "published from other inputs than the fleet has now", nil
 	}
 	published, err := e.content(ctx, repo, tag.Digest)
 	if err != nil {
 		return "", err
 	}
 	job, _, err := e.imageJob(t, repo)
+	if err != nil {
+		return "", err
+	}
+	w, err := e.connect(ctx).Get(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -158,35 +219,38 @@ func configDifference(a, b []byte) string {
 	if json.Unmarshal(a, &x) != nil || json.Unmarshal(b, &y) != nil {
 		return "config is not JSON"
 	}
-	names := []string{}
-	for n := range x {
-		names = append(names, n)
-	}
+	names := slices.Collect(maps.Keys(x))
 	for n := range y {
 		if _, ok := x[n]; !ok {
 			names = append(names, n)
 		}
 	}
 	slices.Sort(names)
+	times := false
 	for _, n := range names {
-		if n == "created" || bytes.Equal(x[n], y[n]) {
+		if bytes.Equal(x[n], y[n]) {
 			continue
 		}
-		if n == "history" && bytes.Equal(timeless(x[n]), timeless(y[n])) {
+		if n == "created" || n == "history" && bytes.Equal(timeless(x[n]), timeless(y[n])) {
+			times = true
 			continue
 		}
 		return fmt.Sprintf("config field %q: %s, a full build has %s", n, clip(x[n]), clip(y[n]))
 	}
+	if !times {
+		return "the configs differ in bytes only"
+	}
 	return onlyTimes
 }
 
+// timeless is a history without its times; fields that nobody knows stay.
 func timeless(history json.RawMessage) []byte {
-	var h []graph.History
+	var h []map[string]json.RawMessage
 	if json.Unmarshal(history, &h) != nil {
 		return history
 	}
-	for i := range h {
-		h[i].Created = nil
+	for _, entry := range h {
+		delete(entry, "created")
 	}
 	out, err := json.Marshal(h)
 	if err != nil {
@@ -195,7 +259,11 @@ func timeless(history json.RawMessage) []byte {
 	return out
 }
 
+// clip is a value for people: not too long, and visible when it is missing.
 func clip(b []byte) string {
+	if b == nil {
+		return "nothing"
+	}
 	if len(b) > 200 {
 		return string(b[:200]) + "…"
 	}

@@ -1,22 +1,16 @@
 package engine_test
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,7 +19,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/klauspost/compress/zstd"
+	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fact"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
@@ -61,27 +55,6 @@ type verifyFleet struct {
 	Output                 fleet.Output
 	Image                  struct{ Args, Labels map[string]string }
 }
-
-// baseSpec is the base.json of a case.
-type baseSpec struct {
-	Docker, Index, ByDigest bool
-	Annotations             map[string]string
-	Layers                  []layerSpec
-	// Config is the image's config; rootfs is added.
-	Config map[string]any
-}
-
-type layerSpec struct {
-	Files, Symlinks map[string]string
-	Compression     string
-	Annotations     map[string]string
-}
-
-// usualBase is the base of a case that has no base.json.
-const usualBase = `{"layers": [{"files": {"etc/motd": "welcome\n", "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n"}}, {"files": {"etc/hostname": "base\n"}}],
-"config": {"architecture": "amd64", "os": "linux", "created": "2024-01-02T00:00:00Z", "config": {"Env": ["PATH=/usr/bin:/bin", "HOME=/root"], "Cmd": ["/bin/sh"], "WorkingDir": "/srv"},
-"history": [{"created": "2024-01-01T00:00:00Z", "created_by": "ADD one"}, {"created": "2024-01-01T12:00:00Z", "created_by": "ADD two"},
-{"created": "2024-01-02T00:00:00Z", "created_by": "CMD [\"/bin/sh\"]", "empty_layer": true}]}}`
 
 func readCase(t *testing.T, file string, replace *strings.Replacer) verifyCase {
 	t.Helper()
@@ -192,23 +165,6 @@ func chmod(name string, bits int64) error {
 		mode |= fs.ModeSticky
 	}
 	return os.Chmod(name, mode)
-}
-
-// archive writes the files under dir to a tar file, compressed when its name says so.
-func archive(file, dir string) error {
-	var out bytes.Buffer
-	w := tar.NewWriter(&out)
-	if err := w.AddFS(os.DirFS(dir)); err != nil {
-		return err
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	data := out.Bytes()
-	if strings.HasSuffix(file, ".gz") {
-		data = compressed(data, "gzip")
-	}
-	return os.WriteFile(file, data, 0o644)
 }
 
 // verifier is what the cases share: a registry with the bases that commands
@@ -470,187 +426,168 @@ func timeless(config any) any {
 	return c
 }
 
-// push writes a base to the registry and returns its reference.
-func (v *verifier) push(t *testing.T, repo string, spec *baseSpec) string {
+// verify runs the whole of a verify command on a copy of the fleet; connected
+// tells whether a daemon was asked for.
+func (v *verifier) verify(t *testing.T, f fleet.Fleet, sample int, lenient bool) (results []engine.Verified, connected bool, err error) {
 	t.Helper()
-	var layers []map[string]any
-	var diffIDs []string
-	for _, l := range spec.Layers {
-		plain := l.tar(t)
-		data := compressed(plain, l.Compression)
-		diffIDs = append(diffIDs, sum(plain))
-		layers = append(layers, v.blob(t, repo, data, mediaType(spec.Docker, l.Compression), l.Annotations))
-	}
-	images := []string{"amd64"}
-	if spec.Index {
-		images = append(images, "arm64")
-	}
-	var top []byte
-	var children []map[string]any
-	for _, arch := range images {
-		config := maps.Clone(spec.Config)
-		config["architecture"] = arch
-		config["rootfs"] = map[string]any{"type": "layers", "diff_ids": diffIDs}
-		kind, configType := "application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.config.v1+json"
-		if spec.Docker {
-			kind, configType = "application/vnd.docker.distribution.manifest.v2+json", "application/vnd.docker.container.image.v1+json"
-		}
-		m := map[string]any{"schemaVersion": 2, "mediaType": kind, "config": v.blob(t, repo, encode(t, config), configType, nil), "layers": layers}
-		if layers == nil {
-			m["layers"] = []any{}
-		}
-		if spec.Annotations != nil {
-			m["annotations"] = spec.Annotations
-		}
-		top = encode(t, m)
-		v.put(t, repo+"/manifests/"+sum(top), kind, top)
-		children = append(children, map[string]any{"mediaType": kind, "digest": sum(top), "size": len(top), "platform": map[string]any{"os": "linux", "architecture": arch}})
-	}
-	kind := children[0]["mediaType"].(string)
-	if spec.Index {
-		kind = "application/vnd.oci.image.index.v1+json"
-		top = encode(t, map[string]any{"schemaVersion": 2, "mediaType": kind, "manifests": children})
-	}
-	v.put(t, repo+"/manifests/v1", kind, top)
-	if spec.ByDigest {
-		return v.host + "/" + repo + "@" + sum(top)
-	}
-	return v.host + "/" + repo + ":v1"
-}
-
-// tar is the layer before compression.
-func (l layerSpec) tar(t *testing.T) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	w := tar.NewWriter(&out)
-	at, dirs := time.Unix(1_700_000_000, 0), map[string]bool{".": true}
-	add := func(h tar.Header, data string) {
-		h.ModTime, h.Size = at, int64(len(data))
-		if err := w.WriteHeader(&h); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(w, data); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(l.Files)) {
-		var parents []string
-		for d := path.Dir(name); !dirs[d]; d = path.Dir(d) {
-			dirs[d] = true
-			parents = append(parents, d)
-		}
-		slices.Reverse(parents)
-		for _, d := range parents {
-			add(tar.Header{Typeflag: tar.TypeDir, Name: d + "/", Mode: 0o755}, "")
-		}
-		add(tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644}, l.Files[name])
-	}
-	for _, name := range slices.Sorted(maps.Keys(l.Symlinks)) {
-		add(tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: l.Symlinks[name], Mode: 0o777}, "")
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
-}
-
-// compressed is data in gzip unless kind says "zstd" or "none".
-func compressed(data []byte, kind string) []byte {
-	var out bytes.Buffer
-	var w io.WriteCloser = gzip.NewWriter(&out)
-	switch kind {
-	case "none":
-		return data
-	case "zstd":
-		w, _ = zstd.NewWriter(&out) // fails only with options
-	}
-	w.Write(data) // a bytes.Buffer takes everything
-	w.Close()
-	return out.Bytes()
-}
-
-func mediaType(docker bool, compression string) string {
-	kind := "application/vnd.oci.image.layer.v1.tar"
-	if docker {
-		kind = "application/vnd.docker.image.rootfs.diff.tar"
-	}
-	switch {
-	case compression == "none":
-		return kind
-	case compression == "zstd":
-		return kind + "+zstd"
-	case docker:
-		return kind + ".gzip"
-	}
-	return kind + "+gzip"
-}
-
-// blob uploads a blob and returns its descriptor.
-func (v *verifier) blob(t *testing.T, repo string, data []byte, kind string, annotations map[string]string) map[string]any {
-	t.Helper()
-	resp, err := http.Post("http://"+v.host+"/v2/"+repo+"/blobs/uploads/", "", nil)
+	e, err := engine.Open(t.Context(), engine.Setup{Fleet: &f, State: v.state, UserAgent: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp.Body.Close()
-	at, err := resp.Location()
+	daemon := engine.NewDaemon(e, v.state, engine.DaemonOptions{Address: workertest.Start(t).Addr()})
+	e.Connect = func(ctx context.Context) (*engine.Worker, error) {
+		connected = true
+		return daemon.Connect(ctx)
+	}
+	results, err = e.Verify(t.Context(), sample, lenient)
+	if closed := daemon.Close(); closed != nil {
+		t.Error(closed)
+	}
+	return results, connected, err
+}
+
+// TestVerifyFleet verifies a fleet on bases of every form, some of whose images
+// took their shared layers from an earlier run, and one that is not appended.
+func TestVerifyFleet(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a daemon")
+	}
+	const n, before = 20, 5
+	v := newVerifier(t)
+	set, err := testfleet.Bases(t.Context(), testfleet.Options{Host: v.host, N: n, Seed: 2, Scale: 0.01, Envs: true, Docker: 3, Index: 3, Zstd: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
-	q := at.Query()
-	q.Set("digest", sum(data))
-	at.RawQuery = q.Encode()
-	v.do(t, http.MethodPut, at.String(), "application/octet-stream", data)
-	d := map[string]any{"mediaType": kind, "digest": sum(data), "size": len(data)}
-	if annotations != nil {
-		d["annotations"] = annotations
+	v.bases = set.Images
+	f := v.fleet(v.recipe("linked"), "verified")
+	some := *f
+	some.Images = f.Images[:before]
+	if r := v.build(t.Context(), &some, engine.Options{}); r.err != nil || r.plan.Actions[plan.Append] != before {
+		t.Fatalf("%v, %v", r.err, r.plan.Actions)
 	}
-	return d
+	if r := v.build(t.Context(), f, engine.Options{}); r.err != nil || r.plan.Actions[plan.Append] != n-before || r.solves != 0 {
+		t.Fatalf("%v, %v, %d daemons", r.err, r.plan.Actions, r.solves)
+	}
+	results, connected, err := v.verify(t, *f, 0, false)
+	if err != nil || !connected {
+		t.Errorf("%v, daemon asked for: %t", err, connected)
+	}
+	for i, got := range results {
+		if diff := cmp.Diff(engine.Verified{Image: f.Images[i].ID, Tag: f.Images[i].Tags[0], State: engine.VerifyEqual}, got); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	}
+	if len(results) != n {
+		t.Errorf("%d results", len(results))
+	}
+
+	mixed := v.fleet(v.recipe("mixed"), "verified-mixed")
+	mixed.Images = mixed.Images[:4]
+	results, connected, err = v.verify(t, *mixed, 2, false)
+	want := []engine.Verified{
+		{Image: mixed.Images[0].ID, Tag: mixed.Images[0].Tags[0], State: engine.VerifyBuilt},
+		{Image: mixed.Images[2].ID, Tag: mixed.Images[2].Tags[0], State: engine.VerifyBuilt},
+	}
+	if diff := cmp.Diff(want, results); diff != "" || connected || err != nil {
+		t.Errorf("mixed: %v, daemon asked for: %t, -want +got:\n%s", err, connected, diff)
+	}
 }
 
-func (v *verifier) put(t *testing.T, at, kind string, data []byte) {
+// TestVerifyFinds publishes what a full build would not make, and expects to be
+// told.
+func TestVerifyFinds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a daemon")
+	}
+	v := newVerifier(t)
+	dir := v.dockerfile("ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nCOPY --link a.txt b.txt /opt/\nLABEL a=b\n", map[string]string{"a.txt": "a\n", "b.txt": "b\n"})
+	f := v.fleet(dir, "tampered")
+	if r := v.build(t.Context(), f, engine.Options{}); r.err != nil || r.plan.Actions[plan.Append] != 1 {
+		t.Fatalf("%v, %v", r.err, r.plan.Actions)
+	}
+	tag := f.Images[0].Tags[0]
+	right := v.digestOf(tag)
+	// publish puts an image under the tag whose manifest and config were changed.
+	publish := func(t *testing.T, change func(manifest map[string]any, config string) string) {
+		im := v.image(t, v.host+"/tampered", right)
+		manifest := im.manifest.(map[string]any)
+		config := change(manifest, string(im.raw))
+		manifest["config"] = v.blob(t, "tampered", []byte(config), "application/vnd.oci.image.config.v1+json", nil)
+		_, at, _ := strings.Cut(tag, "/")
+		v.put(t, strings.Replace(at, ":", "/manifests/", 1), manifest["mediaType"].(string), encode(t, manifest))
+	}
+	replace := func(pattern, by string) func(map[string]any, string) string {
+		return func(_ map[string]any, config string) string {
+			changed := regexp.MustCompile(pattern).ReplaceAllString(config, by)
+			if changed == config {
+				t.Errorf("%s does not match %s", pattern, config)
+			}
+			return changed
+		}
+	}
+	manifest := func(change func(manifest map[string]any)) func(map[string]any, string) string {
+		return func(m map[string]any, config string) string {
+			change(m)
+			return config
+		}
+	}
+	for _, tc := range []struct {
+		name    string
+		change  func(manifest map[string]any, config string) string
+		lenient bool
+		state   engine.VerifyState
+		says    string
+	}{
+		{"nothing", manifest(func(map[string]any) {}), false, engine.VerifyEqual, ""},
+		{"a time", replace(`^(.*?"created":")[^"]*`, "${1}2001-01-01T00:00:00Z"), false, engine.VerifyDiffers, "times"},
+		{"a time, leniently", replace(`^(.*?"created":")[^"]*`, "${1}2001-01-01T00:00:00Z"), true, engine.VerifyEqual, "times"},
+		{"times in the history, leniently", replace(`(\{"created":")[^"]*`, "${1}2001-01-01T00:00:00Z"), true, engine.VerifyEqual, "times"},
+		{"a time in the history missing, leniently", replace(`("history":\[\{)"created":"[^"]*",`, "$1"), true, engine.VerifyEqual, "times"},
+		{"the history, leniently", replace(`"created_by":"ADD`, `"created_by":"SUB`), true, engine.VerifyDiffers, `config field "history"`},
+		{"a field of the history, leniently", replace(`"created_by"`, `"more":1,"created_by"`), true, engine.VerifyDiffers, `config field "history"`},
+		{"a label, leniently", replace(`"a":"b"`, `"a":"c"`), true, engine.VerifyDiffers, `config field "config"`},
+		{"a field too many", replace(`^\{`, `{"more":1,`), true, engine.VerifyDiffers, `config field "more"`},
+		{"a field too few", replace(`"architecture":"[^"]*",`, ""), true, engine.VerifyDiffers, `config field "architecture"`},
+		{"white space, leniently", replace(`$`, "\n"), true, engine.VerifyDiffers, "in bytes only"},
+		{"no JSON", replace(`^.`, ""), true, engine.VerifyDiffers, "not JSON"},
+		{"a layer too few", manifest(func(m map[string]any) { m["layers"] = m["layers"].([]any)[1:] }), true, engine.VerifyDiffers, "layers, a full build has"},
+		{"layers in another order", manifest(func(m map[string]any) { slices.Reverse(m["layers"].([]any)) }), true, engine.VerifyDiffers, "layer 1 of"},
+		{"another key", manifest(func(m map[string]any) {
+			m["annotations"].(map[string]any)[fact.KeyAnnotation] = "v1:0"
+		}), true, engine.VerifyDiffers, "other inputs"},
+		{"no key", manifest(func(m map[string]any) { delete(m, "annotations") }), false, engine.VerifyEqual, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			publish(t, tc.change)
+			results, _, err := v.verify(t, *f, 0, tc.lenient)
+			checkVerified(t, results, err, tc.state, tc.says)
+		})
+	}
+	t.Run("no tag", func(t *testing.T) {
+		g := *f
+		g.Images = []fleet.Image{f.Images[0]}
+		g.Images[0].Tags = []string{tag + "-other"}
+		results, connected, err := v.verify(t, g, 0, false)
+		checkVerified(t, results, err, engine.VerifyDiffers, "not published")
+		if connected {
+			t.Error("a daemon was started for nothing")
+		}
+	})
+	t.Run("no base", func(t *testing.T) {
+		g := *f
+		g.Images = []fleet.Image{f.Images[0]}
+		g.Images[0].Base = v.host + "/no/base:v1"
+		results, _, err := v.verify(t, g, 0, false)
+		checkVerified(t, results, err, engine.VerifyFailed, "404")
+	})
+}
+
+func checkVerified(t *testing.T, results []engine.Verified, err error, state engine.VerifyState, says string) {
 	t.Helper()
-	v.do(t, http.MethodPut, "http://"+v.host+"/v2/"+at, kind, data)
-}
-
-func (v *verifier) get(t *testing.T, at string) []byte {
-	t.Helper()
-	return v.do(t, http.MethodGet, "http://"+v.host+"/v2/"+at, "", nil)
-}
-
-// do sends a request and returns the body of an answer that says yes.
-func (v *verifier) do(t *testing.T, method, url, kind string, data []byte) []byte {
-	t.Helper()
-	req, err := http.NewRequestWithContext(context.Background(), method, url, bytes.NewReader(data))
-	if err != nil {
-		t.Fatal(err)
+	if len(results) != 1 || results[0].State != state || !strings.Contains(results[0].Difference, says) || says == "" && results[0].Difference != "times" && results[0].Difference != "" {
+		t.Errorf("%+v, want %s: %s", results, state, says)
 	}
-	if kind != "" {
-		req.Header.Set("Content-Type", kind)
+	if bad := state != engine.VerifyEqual; bad != (err != nil) || bad && diag.KindOf(err) != diag.Gate {
+		t.Errorf("%v, kind %v", err, diag.KindOf(err))
 	}
-	req.Header.Set("Accept", "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode/100 != 2 {
-		t.Fatalf("%s %s: %s, %v: %s", method, url, resp.Status, err, body)
-	}
-	return body
-}
-
-func encode(t *testing.T, v any) []byte {
-	t.Helper()
-	data, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
-
-func sum(data []byte) string {
-	h := sha256.Sum256(data)
-	return "sha256:" + hex.EncodeToString(h[:])
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/run/engine"
 )
 
@@ -18,11 +17,11 @@ func (a *app) verifyCommand() *cobra.Command {
 	var level string
 	c := &cobra.Command{
 		Use:   "verify [FLEET]",
-		Short: "Build a sample of the fleet in full and compare it with what is published",
+		Short: "Build a sample of the appended images in full and compare them with what is published",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if level != "digest" && level != "content" {
-				return diag.Errorf(diag.Usage, "digest or content", "--level: %q", level)
+			if err := errors.Join(choice("level", level, "digest", "content"), atLeastZero("sample", sample)); err != nil {
+				return err
 			}
 			eng, state, err := a.open(c.Context(), &f, args)
 			if err != nil {
@@ -48,17 +47,21 @@ func (a *app) showVerified(results []engine.Verified) error {
 	if a.json {
 		return json.NewEncoder(a.Out).Encode(results)
 	}
-	equal := 0
+	count := map[engine.VerifyState]int{}
 	for _, v := range results {
-		switch {
-		case v.Equal:
-			equal++
-		case v.Err != nil:
-			fmt.Fprintf(a.Out, "%s: %v\n", v.Image, v.Err)
-		default:
+		count[v.State]++
+		if v.Difference != "" && v.State != engine.VerifyEqual {
 			fmt.Fprintf(a.Out, "%s: %s\n", v.Image, v.Difference)
 		}
 	}
-	_, err := fmt.Fprintf(a.Out, "%d of %d images are what a full build makes\n", equal, len(results))
-	return err
+	built := count[engine.VerifyBuilt]
+	if compared := len(results) - built; compared > 0 || built == 0 {
+		fmt.Fprintf(a.Out, "%d of %d images are what a full build makes\n", count[engine.VerifyEqual], compared)
+	} else {
+		fmt.Fprintln(a.Out, "nothing to compare: no image of the sample is appended")
+	}
+	if built > 0 {
+		fmt.Fprintf(a.Out, "%d images are made by a full build and were not compared\n", built)
+	}
+	return nil
 }
