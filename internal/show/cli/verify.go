@@ -61,7 +61,7 @@ func (a *app) showVerified(results []engine.Verified) error {
 		fmt.Fprintln(a.Out, "nothing to compare: no image of the sample is appended")
 	}
 	if built > 0 {
-		fmt.Fprintf(a.Out, "%d images are made by a full build and were not compared\n", built)
+		fmt.Fprintf(a.Out, "%d of %d images are made by a full build and were not compared\n", built, len(results))
 	}
 	return nil
 }
