@@ -258,8 +258,8 @@ func (a *auth) held(g grant) *token {
 
 // renew handles an answer that credentials are missing or not enough. It
 // reports whether another attempt makes sense: the host says for the first time
-// how to log in, or what a token lacks, or it took this token before, so that
-// it must have ended.
+// how to log in, or what a token lacks, or the token must have ended, because
+// the host took it before or because its time is over.
 func (a *auth) renew(g grant, k key, header http.Header) bool {
 	if a.learn(http.StatusUnauthorized, header) {
 		return true
@@ -283,7 +283,7 @@ func (a *auth) renew(g grant, k key, header http.Header) bool {
 		a.extra[g] = append(a.extra[g], strings.Fields(scope)...)
 		return true
 	}
-	return k.token.proven.Load()
+	return k.token.proven.Load() || !k.token.good()
 }
 
 // covers reports whether scopes allow everything that wanted, a list with

@@ -121,6 +121,78 @@ func TestRevokedTokens(t *testing.T) {
 	}
 }
 
+// A token that ends while a blob is on its way costs another one, and a copy its
+// second beginning.
+func TestTokenEndsWithinUpload(t *testing.T) {
+	for _, kind := range []plan.OpKind{plan.OpUpload, plan.OpCopy} {
+		t.Run(string(kind), func(t *testing.T) {
+			var r *localregistry.Registry
+			var once sync.Once
+			r = local(t, localregistry.Options{
+				Auth: &localregistry.Auth{Users: map[string]string{userName: password}, Token: true},
+				Middleware: func(next http.Handler) http.Handler {
+					return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+						if q.Method == http.MethodPut && strings.Contains(q.URL.Path, "/agents/blobs/uploads/") {
+							once.Do(func() { r.RevokeTokens() })
+						}
+						next.ServeHTTP(w, q)
+					})
+				},
+			})
+			s := client(t, registry.Options{Credentials: login})
+			im := storetest.NewImage("im", 1, false, "")
+			base, target := r.Host()+"/base", r.Host()+"/agents"
+			storetest.Apply(t, s, im.Ops(base, "1")...)
+			op := storetest.Upload(target, storetest.OCILayer, im.Layers[0])
+			want := map[string]int64{"POST upload": 1, "PUT upload": 2, "GET token": 2}
+			if kind == plan.OpCopy {
+				op = storetest.Bring(kind, target, base, im.Layers[0])
+				if _, err := s.Blob(t.Context(), base, op.Digest, 1<<20); err != nil {
+					t.Fatal(err)
+				}
+				// The source's token may or may not serve before the end.
+				want = map[string]int64{"POST mount": 2, "PUT upload": 2}
+			}
+			r.Reset()
+			storetest.Apply(t, s, op)
+			got := r.Requests()
+			if kind == plan.OpCopy {
+				delete(got, "GET token")
+				delete(got, "GET blob")
+			}
+			if d := cmp.Diff(want, got); d != "" {
+				t.Errorf("requests (-want +got):\n%s", d)
+			}
+			if _, err := s.Blob(t.Context(), target, op.Digest, 1<<20); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A registry token is sent to a registry that asks for a password too.
+func TestRegistryTokenForBasic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		inner := w.back.next
+		w.back.next = http.HandlerFunc(func(rw http.ResponseWriter, q *http.Request) {
+			if q.Header.Get("Authorization") != "Bearer given" {
+				rw.Header().Set("WWW-Authenticate", `Basic realm="r"`)
+				rw.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			inner.ServeHTTP(rw, q)
+		})
+		o := w.options
+		o.Credentials = func(context.Context, string, string, bool) (string, string, string, string, error) {
+			return "", "", "", "given", nil
+		}
+		if _, err := client(t, o).Stat(t.Context(), remote+"/a/b:x"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestWrongPassword(t *testing.T) {
 	for _, tt := range []struct {
 		name  string

@@ -32,8 +32,8 @@ type call struct {
 	// through, unless it is permanent.
 	read   func(*http.Response) error
 	direct bool // redirects are answers
-	// once says that the body cannot be sent a second time to the same URL,
-	// stream that it cannot be sent a second time at all.
+	// once says that a body that may have arrived in part cannot be sent a second
+	// time to the same URL, stream that there is no second time at all.
 	once, stream bool
 }
 
@@ -67,7 +67,7 @@ func (s *Store) do(ctx context.Context, c call) error {
 		status, header, err := s.attempts(ctx, c, key)
 		if status == http.StatusUnauthorized && !c.grant.none() && !renewed && c.host.auth.renew(c.grant, key, header) {
 			renewed = true
-			if c.once {
+			if c.stream {
 				return restart{c.fail(ctx, err)}
 			}
 			continue

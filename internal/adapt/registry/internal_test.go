@@ -1,13 +1,18 @@
 package registry
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"io"
+	"net"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -288,6 +293,34 @@ func TestRecordPaths(t *testing.T) {
 	if s.record("ref", digestOf([]byte("e")), amd) != nil {
 		t.Error("record of another digest")
 	}
+}
+
+// An attempt ends with its context, even while its body waits for data that does
+// not come.
+func TestBodyDoesNotHoldAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := New(Options{Dial: func(context.Context, string, string) (net.Conn, error) {
+			client, server := net.Pipe()
+			go func() { _, _ = io.Copy(io.Discard, server) }()
+			return client, nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		h := s.host("localhost")
+		r, w := io.Pipe()
+		defer w.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err = s.do(ctx, call{
+			what: "send", host: h, method: http.MethodPut, url: place{h, "a"}.url("blobs", "uploads/1"),
+			body: func() io.Reader { return r }, size: 10, once: true, stream: true,
+		})
+		if diag.KindOf(err) != diag.Interrupted {
+			t.Errorf("error %v", err)
+		}
+	})
 }
 
 func TestHelp(t *testing.T) {
