@@ -162,7 +162,7 @@ func solveError(ctx context.Context, op string, err error, def *definition, step
 	if ran {
 		e.ExitCode = int(exit.ExitCode)
 	}
-	out := &diag.Error{Kind: diag.Step, Op: op, Err: e}
+	out := &diag.Error{Kind: diag.Step, Err: e}
 	if full(e.Log) {
 		e.Err = fmt.Errorf("%w: %w", ErrNoSpace, err)
 		out.Help = helpNoSpace

@@ -69,9 +69,9 @@ func TestSolveError(t *testing.T) {
 		not  []error
 		text string
 	}{
-		{"exit code", live, exit, diag.Step, nil, nil, "solve x: Dockerfile:2: step make all: exit code 7"},
+		{"exit code", live, exit, diag.Step, nil, nil, "Dockerfile:2: step make all: exit code 7"},
 		{"exit code after cancel", cancelled, exit, diag.Interrupted, []error{context.Canceled, why}, nil, "solve x: context canceled: why"},
-		{"step without process", live, errdefs.WrapVertex(grpcError(codes.NotFound, "/x: not found"), exec), diag.Step, nil, nil, "solve x: Dockerfile:2: step make all: /x: not found"},
+		{"step without process", live, errdefs.WrapVertex(grpcError(codes.NotFound, "/x: not found"), exec), diag.Step, nil, nil, "Dockerfile:2: step make all: /x: not found"},
 		{"step on a lost daemon", live, errdefs.WrapVertex(grpcError(codes.Unavailable, "closing"), exec), diag.Infra, []error{ErrLost}, nil, ""},
 		{"step on a full disk", live, errdefs.WrapVertex(grpcError(codes.Unknown, "write /x: no space left on device"), exec), diag.Infra, []error{ErrNoSpace}, nil, ""},
 		{"source", live, errdefs.WrapVertex(grpcError(codes.Unknown, "dial tcp: refused"), source), diag.Infra, nil, []error{ErrLost}, "solve x: docker-image://base: dial tcp: refused"},

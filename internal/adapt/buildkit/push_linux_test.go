@@ -75,7 +75,7 @@ func TestPush(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := open(t, c, buildkit.SessionOptions{Locals: folder(t, map[string]string{"f": t.Name()})})
 			job := tt.job
-			job.ID, job.Config, job.Repo = t.Name(), []byte(config), host+"/a/"+tt.name
+			job.Config, job.Repo = []byte(config), host+"/a/"+tt.name
 			job.Definition = marshal(t, copied(llb.Scratch(), "/f", "/f"))
 			built, err := s.Solve(t.Context(), job, new(records).add)
 			if err != nil {
@@ -133,7 +133,7 @@ func TestEpochMakesEqualDigestsOnTwoDaemons(t *testing.T) {
 	locals := folder(t, map[string]string{"f": "x"})
 	for _, d := range []*worker.Daemon{workertest.Start(t), workertest.New(t, worker.Options{})} {
 		s := open(t, dialTo(t, d.Addr()), buildkit.SessionOptions{Locals: locals})
-		job := plan.Job{ID: "e", Config: []byte(config), Repo: host + "/a/b", Epoch: &epoch,
+		job := plan.Job{Config: []byte(config), Repo: host + "/a/b", Epoch: &epoch,
 			Definition: marshal(t, sh(copied(box(), "/f", "/f"), "echo hi > /made"))}
 		built, err := s.Solve(t.Context(), job, new(records).add)
 		if err != nil {
@@ -149,7 +149,7 @@ func TestEpochMakesEqualDigestsOnTwoDaemons(t *testing.T) {
 func TestPulledBytes(t *testing.T) {
 	host := serve(t, nil)
 	maker := open(t, dial(t), buildkit.SessionOptions{Locals: folder(t, map[string]string{"f": t.Name()})})
-	job := plan.Job{ID: "base", Config: []byte(config), Repo: host + "/base", Definition: marshal(t, copied(box(), "/f", "/f"))}
+	job := plan.Job{Config: []byte(config), Repo: host + "/base", Definition: marshal(t, copied(box(), "/f", "/f"))}
 	built, err := maker.Solve(t.Context(), job, new(records).add)
 	if err != nil {
 		t.Fatal(err)
@@ -215,7 +215,7 @@ func TestCredentials(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := open(t, c, buildkit.SessionOptions{Locals: folder(t, nil), Credentials: tt.creds})
-			job := plan.Job{ID: "c", Config: []byte(config), Repo: host + "/" + tt.name, Definition: marshal(t, box())}
+			job := plan.Job{Config: []byte(config), Repo: host + "/" + tt.name, Definition: marshal(t, box())}
 			recs := &records{}
 			_, err := s.Solve(t.Context(), job, recs.add)
 			if (err == nil) != tt.ok || err != nil && diag.KindOf(err) != diag.Infra {

@@ -157,7 +157,7 @@ func open(t *testing.T, c *buildkit.Client, opt buildkit.SessionOptions) *buildk
 func solve(t *testing.T, c *buildkit.Client, opt buildkit.SessionOptions, st llb.State) (*records, error) {
 	t.Helper()
 	recs := &records{}
-	_, err := open(t, c, opt).Solve(t.Context(), plan.Job{ID: t.Name(), Definition: marshal(t, st)}, recs.add)
+	_, err := open(t, c, opt).Solve(t.Context(), plan.Job{Definition: marshal(t, st)}, recs.add)
 	return recs, err
 }
 

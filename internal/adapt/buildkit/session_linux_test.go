@@ -80,7 +80,7 @@ func TestSolveAfterClose(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, err := s.Solve(t.Context(), plan.Job{ID: "late", Definition: marshal(t, copied(llb.Scratch(), "/f", "/f"))}, new(records).add)
+	_, err := s.Solve(t.Context(), plan.Job{Definition: marshal(t, copied(llb.Scratch(), "/f", "/f"))}, new(records).add)
 	if diag.KindOf(err) != diag.Infra || !errors.Is(err, buildkit.ErrLost) {
 		t.Errorf("kind %v of %v", diag.KindOf(err), err)
 	}

@@ -42,7 +42,7 @@ const (
 // seconds even when the daemon hangs. Solving the same job again is harmless:
 // what is done is cached, and a manifest is equal when its layers are.
 func (s *Session) Solve(ctx context.Context, job plan.Job, record func(journal.StepRecord)) (plan.Built, error) {
-	op := "solve " + job.ID
+	const op = "solve"
 	select {
 	case <-s.done: // the daemon would wait seconds for a session that is gone
 		return plan.Built{}, diag.Wrap(diag.Infra, op, fmt.Errorf("%w: the session has ended", ErrLost))

@@ -64,7 +64,7 @@ func TestSolvesShareASession(t *testing.T) {
 		all[i] = &records{}
 		def := marshal(t, sh(shared, fmt.Sprintf("echo own %d", i)))
 		wg.Go(func() {
-			if _, err := s.Solve(t.Context(), plan.Job{ID: fmt.Sprint(i), Definition: def}, all[i].add); err != nil {
+			if _, err := s.Solve(t.Context(), plan.Job{Definition: def}, all[i].add); err != nil {
 				t.Error(err)
 			}
 		})
@@ -262,7 +262,7 @@ func TestCancelReachesTheDaemon(t *testing.T) {
 			ctx, stop := tt.stop(t.Context())
 			done := make(chan error, 1)
 			go func() {
-				_, err := s.Solve(ctx, plan.Job{ID: tt.name, Definition: marshal(t, sh(box(), "sleep "+arg))}, new(records).add)
+				_, err := s.Solve(ctx, plan.Job{Definition: marshal(t, sh(box(), "sleep "+arg))}, new(records).add)
 				done <- err
 			}()
 			eventually(t, "the step runs", func() bool { return len(processes(arg)) > 0 })
@@ -294,7 +294,7 @@ func TestDaemonHangs(t *testing.T) {
 	// Whoever waits longer than this waits for ever.
 	watchdog := time.AfterFunc(20*time.Second, func() { syscall.Kill(d.PID(), syscall.SIGCONT); t.Error("hangs") })
 	defer watchdog.Stop()
-	if _, err := s.Solve(ctx, plan.Job{ID: "hangs", Definition: def}, new(records).add); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := s.Solve(ctx, plan.Job{Definition: def}, new(records).add); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("solve: %v", err)
 	}
 	if _, err := c.Records(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -316,7 +316,7 @@ func TestDaemonDies(t *testing.T) {
 	arg := fmt.Sprintf("98%d", os.Getpid())
 	done := make(chan error, 1)
 	go func() {
-		_, err := s.Solve(t.Context(), plan.Job{ID: "dies", Definition: marshal(t, sh(box(), "sleep "+arg))}, new(records).add)
+		_, err := s.Solve(t.Context(), plan.Job{Definition: marshal(t, sh(box(), "sleep "+arg))}, new(records).add)
 		done <- err
 	}()
 	eventually(t, "the step runs", func() bool { return len(processes(arg)) > 0 })

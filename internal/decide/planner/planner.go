@@ -89,7 +89,11 @@ func decide(in *Input, f *Facts, keys *keyer) plan.Unit {
 	u := plan.Unit{Image: f.Image.ID, Platform: in.Fleet.Platform, Base: f.Image.Base, Tags: f.Image.Tags}
 	if f.Problem != nil {
 		u.Action = plan.Block
-		u.Why = []plan.Reason{{Code: "blocked", Pos: f.Image.Pos, Detail: f.Problem.Error()}}
+		detail := f.Problem.Error()
+		if help := diag.HelpOf(f.Problem); help != "" {
+			detail += "; " + help
+		}
+		u.Why = []plan.Reason{{Code: "blocked", Pos: f.Image.Pos, Detail: detail}}
 		return u
 	}
 	u.BaseDigest, u.Variant = f.Base.Digest, f.Variant.ID

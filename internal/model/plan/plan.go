@@ -138,8 +138,6 @@ type Outcome struct {
 
 // Job is one solve.
 type Job struct {
-	// ID is unique on the daemon.
-	ID string
 	// Definition is the opaque graph; see graph.Variant.
 	Definition []byte
 	// Config is the image config to export, BaseConfig that of the base (for

@@ -48,7 +48,7 @@ func (e *Engine) Gather(ctx context.Context, known func(*planner.Input, *planner
 		}
 	})
 	if ctx.Err() != nil {
-		return nil, diag.Errorf(diag.Interrupted, "", "resolve: %w", context.Cause(ctx))
+		return nil, diag.Errorf(diag.Interrupted, "run the same command again", "resolve: %w", context.Cause(ctx))
 	}
 	in.LookupRequests = map[string]int64{}
 	for host, n := range e.Store.Totals().Hosts {

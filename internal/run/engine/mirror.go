@@ -16,8 +16,10 @@ type Mirrored struct {
 	From string `json:"from"`
 	To   string `json:"to"`
 	// Copied is false when the copy was there already.
-	Copied bool  `json:"copied"`
-	Err    error `json:"-"`
+	Copied bool `json:"copied"`
+	// Error says why the base could not be copied; Err is the error itself.
+	Error string `json:"error,omitempty"`
+	Err   error  `json:"-"`
 }
 
 // Mirror copies every distinct base of the fleet to the prefix to, a
@@ -37,7 +39,10 @@ func (e *Engine) Mirror(ctx context.Context, to string) ([]Mirrored, error) {
 	}
 	m := mirror{e: e}
 	each(ctx, len(out), e.publishers(), func(i int) {
-		out[i].Copied, out[i].Err = m.one(ctx, out[i].From, out[i].To)
+		r := &out[i]
+		if r.Copied, r.Err = m.one(ctx, r.From, r.To); r.Err != nil {
+			r.Error = r.Err.Error()
+		}
 	})
 	if ctx.Err() != nil {
 		return out, diag.Errorf(diag.Interrupted, "run the same command again to go on", "mirror: %w", context.Cause(ctx))

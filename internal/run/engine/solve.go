@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"crypto/rand"
 
 	"github.com/lapstrake/lapstrake/internal/decide/evidence"
 	"github.com/lapstrake/lapstrake/internal/decide/publish"
@@ -15,7 +14,6 @@ import (
 // job is a solve that pushes to repo by digest, written as the fleet's output asks.
 func (e *Engine) job(definition []byte, repo string) plan.Job {
 	return plan.Job{
-		ID:          rand.Text(),
 		Definition:  definition,
 		Repo:        repo,
 		HTTP:        e.Store.PlainHTTP(publish.Host(repo)),

@@ -106,7 +106,7 @@ func history(ctx context.Context, c *buildkit.Client) Finding {
 	}
 	f := Finding{Name: "history", OK: h.Bytes < maxHistory, Found: "none"}
 	if h.Entries > 0 {
-		f.Found = fmt.Sprintf("%d entries, %d bytes outside of disk usage", h.Entries, h.Bytes)
+		f.Found = fmt.Sprintf("%d entries, %.1f GiB outside of disk usage", h.Entries, gib(h.Bytes))
 		f.Fix = "maxEntries = 0 under [history] in its buildkitd.toml"
 	}
 	if !f.OK {
@@ -114,6 +114,9 @@ func history(ctx context.Context, c *buildkit.Client) Finding {
 	}
 	return f
 }
+
+// gib is a size in binary gigabytes.
+func gib(bytes int64) float64 { return float64(bytes) / (1 << 30) }
 
 // daemonBinary finds buildkitd and its version.
 func daemonBinary(ctx context.Context, given string) Finding {

@@ -117,9 +117,9 @@ func disk(dir string) Finding {
 		return Finding{Name: "disk", Missing: fmt.Sprintf("%s: %v", dir, err), Fix: "choose another --state folder"}
 	}
 	free := int64(st.Bavail) * int64(st.Bsize)
-	f := Finding{Name: "disk", OK: free >= minFree, Found: fmt.Sprintf("%d bytes free on %s", free, dir)}
+	f := Finding{Name: "disk", OK: free >= minFree, Found: fmt.Sprintf("%.1f GiB free on %s", gib(free), dir)}
 	if !f.OK {
-		f.Missing, f.Fix = fmt.Sprintf("%d bytes", int64(minFree)), "free some, or choose a --state folder on another disk"
+		f.Missing, f.Fix = fmt.Sprintf("room: a fleet hardly gets through with less than %.0f GiB", gib(minFree)), "free some, or choose a --state folder on another disk"
 	}
 	return f
 }

@@ -104,7 +104,7 @@ func binary(given string, names ...string) (string, error) {
 			_, err = os.Stat(path)
 		}
 		if err != nil {
-			return "", diag.Wrap(diag.Infra, "find "+names[0], err)
+			return "", diag.Errorf(diag.Infra, "give the path of a "+names[0]+" that exists, or none to let it be found", "find %s: %w", names[0], err)
 		}
 		return path, nil
 	}

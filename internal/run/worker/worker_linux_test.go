@@ -134,7 +134,7 @@ func sleeper(ctx context.Context, addr, dir, arg string) (<-chan error, error) {
 	go func() {
 		defer c.Close()
 		defer s.Close()
-		_, err := s.Solve(ctx, plan.Job{ID: "sleeper", Definition: bytes}, func(journal.StepRecord) {})
+		_, err := s.Solve(ctx, plan.Job{Definition: bytes}, func(journal.StepRecord) {})
 		done <- err
 	}()
 	return done, nil

@@ -23,7 +23,7 @@ func (a *app) buildCommand() *cobra.Command {
 		Use:   "build [FLEET]",
 		Short: "Make and publish every image that is not there yet",
 		Long:  "Make and publish every image that is not there yet. After an interruption, the same command goes on where it stopped.",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  atMost(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := atLeastZero("jobs", jobs); err != nil {
 				return err

@@ -65,13 +65,13 @@ func Main(args []string, s Streams) (code int) {
 
 // report prints an error: problems with their lines, anything else with its help.
 func (a *app) report(err error) {
-	var quiet quietError
-	if errors.As(err, &quiet) {
-		return
-	}
 	var l diag.List
-	if errors.As(err, &l) {
-		text.Problems(a.Err, l, page(a.Err))
+	var p diag.Problem
+	if errors.As(err, &p) {
+		l = diag.List{p}
+	}
+	if errors.As(err, &l); len(l) > 0 {
+		text.Problems(a.Err, withLines(l), page(a.Err))
 		return
 	}
 	fmt.Fprintln(a.Err, "lapstrake: "+err.Error())
@@ -80,11 +80,18 @@ func (a *app) report(err error) {
 	}
 }
 
-// quietError carries a kind whose message was shown already.
-type quietError struct{ err error }
-
-func (q quietError) Error() string { return q.err.Error() }
-func (q quietError) Unwrap() error { return q.err }
+// withLines adds the lines of files that problems point to, where they lack.
+func withLines(l diag.List) diag.List {
+	for _, p := range l {
+		if p.Source != "" || p.Pos.Line == 0 {
+			continue
+		}
+		if data, err := os.ReadFile(p.Pos.File); err == nil {
+			l = l.WithSource(p.Pos.File, data)
+		}
+	}
+	return l
+}
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
@@ -105,32 +112,34 @@ func (a *app) root() *cobra.Command {
 		return diag.Errorf(diag.Usage, "see `"+c.CommandPath()+" --help`", "%w", err)
 	})
 	root.AddCommand(a.planCommand(), a.buildCommand(), a.verifyCommand(), a.mirrorCommand(), a.runsCommand(), a.showCommand(), a.doctorCommand(), a.registryCommand())
+	var names []string
 	for _, c := range root.Commands() {
-		c.Args = usage(c.Args)
+		names = append(names, c.Name())
 	}
 	root.Args = func(_ *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return nil
 		}
 		help := "`lapstrake --help` lists the commands"
-		if near := root.SuggestionsFor(args[0]); len(near) > 0 {
-			help = "did you mean " + strings.Join(near, " or ") + "?"
+		if near := diag.Nearest(args[0], names); near != "" {
+			help = "did you mean " + near + "?"
 		}
 		return diag.Errorf(diag.Usage, help, "unknown command %q", args[0])
 	}
 	return root
 }
 
-// usage makes wrong arguments an error of the command line.
-func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+// atMost limits the arguments of a command.
+func atMost(n int) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
-		if check == nil {
+		if len(args) <= n {
 			return nil
 		}
-		if err := check(c, args); err != nil {
-			return diag.Errorf(diag.Usage, "see `"+c.CommandPath()+" --help`", "%w", err)
+		takes := "no arguments"
+		if n == 1 {
+			takes = "one argument"
 		}
-		return nil
+		return diag.Errorf(diag.Usage, "see `"+c.CommandPath()+" --help`", "%s takes %s; what is %q?", c.CommandPath(), takes, args[n])
 	}
 }
 

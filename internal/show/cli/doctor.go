@@ -16,7 +16,7 @@ func (a *app) doctorCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Say what this machine or a daemon has, what is missing, and the line that mends it",
-		Args:  cobra.NoArgs,
+		Args:  atMost(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			state, err := a.stateDir()
 			if err != nil {
@@ -35,25 +35,34 @@ func (a *app) doctorCommand() *cobra.Command {
 			}
 			bad := 0
 			for _, f := range findings {
-				mark := "ok     "
-				if !f.OK {
-					mark = "missing"
+				if !f.OK && !f.Optional {
 					bad++
 				}
-				if a.json {
-					continue
-				}
-				fmt.Fprintf(a.Out, "%s  %-22s %s\n", mark, f.Name, f.Found)
-				if !f.OK {
-					fmt.Fprintf(a.Out, "         %s\n         mend: %s\n", f.Missing, f.Fix)
+				if !a.json {
+					a.showFinding(f)
 				}
 			}
 			if bad > 0 {
-				return diag.Errorf(diag.Infra, "each line above says how to mend it", "%d of %d checks failed", bad, len(findings))
+				return diag.Errorf(diag.Infra, "each line that begins with mend says how", "missing: %d of the %d things looked at", bad, len(findings))
 			}
 			return nil
 		},
 	}
 	w.register(c)
 	return c
+}
+
+// showFinding prints what was looked at, what is there or not, and what to do.
+func (a *app) showFinding(f worker.Finding) {
+	mark, what, fix := "ok", f.Found, "better"
+	switch {
+	case !f.OK && f.Optional:
+		mark, what, fix = "absent", f.Missing+" (only this project's own tests need it)", "mend"
+	case !f.OK:
+		mark, what, fix = "missing", f.Missing, "mend"
+	}
+	fmt.Fprintf(a.Out, "%-8s %-12s %s\n", mark, f.Name, what)
+	if f.Fix != "" {
+		fmt.Fprintf(a.Out, "%-8s %-12s %s: %s\n", "", "", fix, f.Fix)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/run/engine"
 )
 
 func (a *app) mirrorCommand() *cobra.Command {
@@ -18,7 +19,7 @@ func (a *app) mirrorCommand() *cobra.Command {
 		Short: "Copy the fleet's bases to another registry ahead of a build",
 		Long: "Copy the fleet's bases to another registry ahead of a build: docker.io/a/b:c becomes REGISTRY/PATH/a/b:c.\n" +
 			"What is there already is not sent again, so the same command goes on after an interruption.",
-		Args: cobra.MaximumNArgs(1),
+		Args: atMost(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if to == "" {
 				return diag.Errorf(diag.Usage, "for example --to registry.example.com/mirror", "no --to: where are the bases copied to?")
@@ -36,9 +37,9 @@ func (a *app) mirrorCommand() *cobra.Command {
 				case r.Err == nil:
 					there++
 				}
-				if r.Err != nil && !a.json {
-					fmt.Fprintln(a.Err, r.Err) // it names the reference
-				}
+			}
+			if !a.json {
+				a.showCauses(results)
 			}
 			if a.json {
 				return errors.Join(err, json.NewEncoder(a.Out).Encode(results))
@@ -50,4 +51,32 @@ func (a *app) mirrorCommand() *cobra.Command {
 	f.register(c)
 	c.Flags().StringVar(&to, "to", "", "registry and path to copy to")
 	return c
+}
+
+// maxCauses bounds the list of what kept bases from being copied.
+const maxCauses = 10
+
+// showCauses prints what went wrong, each cause once. A base that was left
+// because of an interrupt is no news.
+func (a *app) showCauses(results []engine.Mirrored) {
+	var causes []string
+	bases := map[string]int{}
+	for _, r := range results {
+		if r.Err == nil || diag.KindOf(r.Err) == diag.Interrupted {
+			continue
+		}
+		if bases[r.Error]++; bases[r.Error] == 1 {
+			causes = append(causes, r.Error)
+		}
+	}
+	for i, text := range causes {
+		if i == maxCauses {
+			fmt.Fprintf(a.Err, "and %d more causes; --json lists every base\n", len(causes)-i)
+			return
+		}
+		if n := bases[text]; n > 1 {
+			text += fmt.Sprintf(" (%d bases)", n)
+		}
+		fmt.Fprintln(a.Err, text)
+	}
 }

@@ -20,7 +20,7 @@ func (a *app) planCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "plan [FLEET]",
 		Short: "Say what would be done for every image, and why, without a daemon",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  atMost(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			eng, _, err := a.open(c.Context(), &f, args)
 			if err != nil {

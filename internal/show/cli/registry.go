@@ -16,7 +16,7 @@ func (a *app) registryCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "registry",
 		Short: "Serve the embedded registry on this machine's loopback address until interrupted",
-		Args:  cobra.NoArgs,
+		Args:  atMost(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if root == "" {
 				state, err := a.stateDir()

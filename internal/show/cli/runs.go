@@ -15,7 +15,7 @@ func (a *app) runsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "runs",
 		Short: "List runs, the newest first",
-		Args:  cobra.NoArgs,
+		Args:  atMost(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			state, err := a.stateDir()
 			if err != nil {
@@ -57,7 +57,7 @@ func (a *app) showCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "show [RUN]",
 		Short: "Say what a run did, what it cost and what failed; the newest run by default",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  atMost(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			state, err := a.stateDir()
 			if err != nil {

@@ -18,7 +18,7 @@ func (a *app) verifyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "verify [FLEET]",
 		Short: "Build a sample of the appended images in full and compare them with what is published",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  atMost(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := errors.Join(choice("level", level, "digest", "content"), atLeastZero("sample", sample)); err != nil {
 				return err

@@ -232,7 +232,7 @@ func image(ts *testscript.TestScript, neg bool, args []string) {
 			if err := json.Indent(&pretty, data, "", " "); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(ts.Stdout(), strings.TrimSpace(pretty.String()))
+			_, err = fmt.Fprintln(ts.Stdout(), w.scrub(strings.TrimSpace(pretty.String())))
 			return err
 		}
 	}
@@ -333,7 +333,7 @@ var scrubs = []struct {
 	with string
 }{
 	{regexp.MustCompile(`\b20\d{6}-\d{6}-[a-z0-9]{4}\b`), "RUN"},
-	{regexp.MustCompile(`\b20\d\d-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?( UTC|Z)?`), "DATE"},
+	{regexp.MustCompile(`\b20\d\d-\d\d-\d\d( \d\d:\d\d:\d\d UTC|T\d\d:\d\d:\d\d\.\d+Z)`), "DATE"},
 	{regexp.MustCompile(`(sha256:|v1:)[0-9a-f]{64}\b`), "${1}DIGEST"},
 	{regexp.MustCompile(`@[0-9a-f]{12}\b`), "@ID"},
 	{regexp.MustCompile(`\bk-[0-9a-f]{12}\b`), "k-KEY"},
@@ -341,7 +341,9 @@ var scrubs = []struct {
 	{regexp.MustCompile(`\b\d+(\.\d)? ([KMGT]i)?B\b`), "SIZE"},
 	{regexp.MustCompile(`("\w*[sS]econds": ?)[0-9.e+-]+`), "${1}TIME"},
 	{regexp.MustCompile(`("phaseSeconds": ?)\{[^}]*\}`), "${1}{TIMES}"},
+	{regexp.MustCompile(`("size": )\d+`), "${1}SIZE"},
 	{regexp.MustCompile(`("\w*[bB]ytes\w*": ?)[1-9]\d*`), "${1}SIZE"},
+	{regexp.MustCompile(`\b[0-9a-f]{12}\b`), "ID"},
 	{regexp.MustCompile(`(unix://)/\S+\.sock\b`), "${1}SOCKET"},
 	{regexp.MustCompile(` {2,}(TIME|SIZE)\b`), "  $1"},
 	{regexp.MustCompile(`(?m) +$`), ""},

@@ -137,7 +137,7 @@ func (x *group) show(g *page, a plan.Action) {
 // reason renders a reason in one paragraph: where, and what. Of a detail of
 // several lines the first one says what.
 func reason(g *page, r plan.Reason) string {
-	text := firstLine(r.Detail)
+	text := g.local(firstLine(r.Detail))
 	if text == "" {
 		text = r.Code
 	}
@@ -191,12 +191,7 @@ func perHost(requests map[string]int64) string {
 
 // dearest shows what runs on every base: executions that no sharing saves.
 func dearest(g *page, p *plan.Plan) {
-	var kinds []plan.Kind
-	for _, k := range p.Kinds {
-		if k.Action == plan.Build && len(k.Top) > 0 {
-			kinds = append(kinds, k)
-		}
-	}
+	kinds := alike(p.Kinds)
 	if len(kinds) == 0 {
 		return
 	}
@@ -220,6 +215,26 @@ func dearest(g *page, p *plan.Plan) {
 			g.line(plain, "         "+cut(clean(name), g.o.Width-9))
 		}
 	}
+}
+
+// alike gathers the kinds of image that are built, those with the same steps in
+// one: bases that differ in their environment alone make kinds of their own.
+func alike(list []plan.Kind) []plan.Kind {
+	var out []plan.Kind
+	at := map[string]int{}
+	for _, k := range list {
+		if k.Action != plan.Build || len(k.Top) == 0 {
+			continue
+		}
+		id := fmt.Sprintf("%d %d %q", k.Shared, k.BaseBound, k.Top)
+		if i, ok := at[id]; ok {
+			out[i].Images += k.Images
+			continue
+		}
+		at[id] = len(out)
+		out = append(out, k)
+	}
+	return out
 }
 
 func warnings(g *page, list []plan.Reason) {

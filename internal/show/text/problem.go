@@ -14,10 +14,16 @@ import (
 func Problems(w io.Writer, list diag.List, o Options) error {
 	g := newPage(o)
 	for _, x := range list {
-		g.item(red, g.pos(x.Pos)+": ", x.Message+" ["+string(x.Code)+"]")
+		message, output, _ := strings.Cut(x.Message, "\n")
+		g.item(red, g.pos(x.Pos)+": ", g.local(message)+" ["+string(x.Code)+"]")
 		source(g, x)
+		for line := range strings.SplitSeq(output, "\n") { // what a command printed
+			if line = strings.TrimSpace(line); line != "" {
+				g.line(dim, "    | "+line)
+			}
+		}
 		if x.Help != "" {
-			g.para(bold, "    help: ", x.Help)
+			g.para(bold, "    help: ", g.local(x.Help))
 		}
 	}
 	g.line(bold, counted(int64(len(list)), "problem"))

@@ -3,6 +3,7 @@ package text
 import (
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 	"strings"
 
@@ -214,9 +215,9 @@ func moved(s *summary.Summary) []string {
 func diskParts(s *summary.Summary) []string {
 	var p []string
 	if s.DiskPeakBytes != nil {
-		p = append(p, "at most "+Bytes(*s.DiskPeakBytes))
+		p = append(p, Bytes(*s.DiskPeakBytes)+" in use on the daemon's disk at most")
 		if s.DiskBudgetBytes != nil {
-			p[0] += " of " + Bytes(*s.DiskBudgetBytes)
+			p[0] += " (of " + Bytes(*s.DiskBudgetBytes) + ")"
 		}
 	}
 	p = size(p, s.DiskFinalBytes, "at the end")
@@ -287,18 +288,21 @@ func failures(g *page, list []*summary.Failure) {
 			return
 		}
 		what := counted(int64(len(f.Images)), "image") + " failed"
-		if f.Shared {
+		switch {
+		case f.Shared && f.Step != "":
 			what += ", all by one shared step"
+		case f.Shared:
+			what += ", all for one reason"
 		}
 		cause, _, _ := strings.Cut(f.Cause, "\n")
-		g.item(red, what+": ", cause)
+		g.item(red, what+": ", g.local(cause))
 		if f.Step != "" && !strings.Contains(cause, f.Step) {
 			g.para(plain, "  step  ", f.Step)
 		}
 		if f.Help != "" {
 			g.para(plain, "  help  ", f.Help)
 		}
-		g.para(dim, "  of    ", some(f.Images, 5))
+		g.para(dim, "  of    ", some(slices.Sorted(slices.Values(f.Images)), 5))
 		lines := strings.Split(strings.TrimRight(f.Log, "\n"), "\n")
 		if f.Log == "" {
 			continue

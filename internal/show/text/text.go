@@ -112,6 +112,14 @@ func (p *page) pos(at diag.Pos) string {
 	return at.String()
 }
 
+// local renders text without the folder of the options in front of its paths.
+func (p *page) local(s string) string {
+	if p.o.Dir == "" {
+		return s
+	}
+	return strings.ReplaceAll(s, strings.TrimSuffix(p.o.Dir, "/")+"/", "")
+}
+
 // width is the number of columns of clean text, one per character.
 func width(s string) int { return utf8.RuneCountInString(s) }
 
