@@ -57,33 +57,31 @@ type killPoint struct {
 	waiting      int
 	// alone keeps points apart whose held requests could be those of others.
 	alone bool
-	// solving and publishing say what the build is doing.
-	solving, publishing bool
 }
 
 // killPoints are all moments.
 func killPoints() []killPoint {
 	const put = "^/v2/REPO/manifests/[^:]+$"
 	points := []killPoint{
-		{name: "daemon pulls the builder", recipe: "linked", method: http.MethodGet, path: "^/v2/lapstrake/builder/blobs/", waiting: 1, alone: true, solving: true},
-		{name: "shared step runs", recipe: "linked", method: http.MethodGet, path: gatePath, waiting: 1, alone: true, solving: true},
-		{name: "daemon pulls a base", recipe: "mixed", method: http.MethodGet, path: "^/v2/swebench/.*/blobs/", waiting: 1, alone: true, solving: true},
-		{name: "steps on bases run", recipe: "mixed", method: http.MethodGet, path: gatePath, waiting: killJobs, alone: true, solving: true},
-		{name: "daemon pushes the layers", recipe: "linked", method: http.MethodPut, path: "^/v2/REPO/blobs/uploads/", waiting: 1, solving: true},
-		{name: "daemon pushed an image", recipe: "mixed", method: http.MethodPut, path: "^/v2/REPO/manifests/sha256:", after: true, waiting: killJobs, publishing: true},
-		{name: "first tag of a build", recipe: "mixed", epoch: true, method: http.MethodPut, path: put, after: true, waiting: 1, publishing: true},
-		{name: "tags of builds", recipe: "mixed", method: http.MethodPut, path: put, after: true, waiting: killJobs, publishing: true},
-		{name: "image built", recipe: "mixed", epoch: true, event: journal.UnitBuilt, n: 2, publishing: true},
-		{name: "image published", recipe: "mixed", event: journal.UnitPublished, n: 3, publishing: true},
-		{name: "first tag", recipe: "linked", method: http.MethodPut, path: put, after: true, waiting: 1, publishing: true},
-		{name: "half of the tags", recipe: "linked", epoch: true, method: http.MethodPut, path: put, after: true, waiting: linkedImages / 2, publishing: true},
-		{name: "a late tag", recipe: "linked", method: http.MethodPut, path: "^/v2/REPO/manifests/" + strings.ToLower(testfleet.IDs(linkedImages)[linkedImages-1]) + "$", after: true, waiting: 1, publishing: true},
+		{name: "daemon pulls the builder", recipe: "linked", method: http.MethodGet, path: "^/v2/lapstrake/builder/blobs/", waiting: 1, alone: true},
+		{name: "shared step runs", recipe: "linked", method: http.MethodGet, path: gatePath, waiting: 1, alone: true},
+		{name: "daemon pulls a base", recipe: "mixed", method: http.MethodGet, path: "^/v2/swebench/.*/blobs/", waiting: 1, alone: true},
+		{name: "steps on bases run", recipe: "mixed", method: http.MethodGet, path: gatePath, waiting: killJobs, alone: true},
+		{name: "daemon pushes the layers", recipe: "linked", method: http.MethodPut, path: "^/v2/REPO/blobs/uploads/", waiting: 1},
+		{name: "daemon pushed an image", recipe: "mixed", method: http.MethodPut, path: "^/v2/REPO/manifests/sha256:", after: true, waiting: killJobs},
+		{name: "first tag of a build", recipe: "mixed", epoch: true, method: http.MethodPut, path: put, after: true, waiting: 1},
+		{name: "tags of builds", recipe: "mixed", method: http.MethodPut, path: put, after: true, waiting: killJobs},
+		{name: "image built", recipe: "mixed", epoch: true, event: journal.UnitBuilt, n: 2},
+		{name: "image published", recipe: "mixed", event: journal.UnitPublished, n: 3},
+		{name: "first tag", recipe: "linked", method: http.MethodPut, path: put, after: true, waiting: 1},
+		{name: "half of the tags", recipe: "linked", epoch: true, method: http.MethodPut, path: put, after: true, waiting: linkedImages / 2},
+		{name: "a late tag", recipe: "linked", method: http.MethodPut, path: "^/v2/REPO/manifests/" + strings.ToLower(testfleet.IDs(linkedImages)[linkedImages-1]) + "$", after: true, waiting: 1},
 	}
-	// A build of the linked recipe writes a hundred events: a few until the
-	// layers are there, then three for each image.
+	// A build of the linked recipe writes a hundred events: thirty until the
+	// layers are there, then two or three for each image.
 	for i := range 12 {
 		n := 1 + i*eventStride
-		points = append(points, killPoint{name: fmt.Sprintf("event %d", n), recipe: "linked", epoch: i%2 == 1, n: n, publishing: n > 20})
+		points = append(points, killPoint{name: fmt.Sprintf("event %d", n), recipe: "linked", epoch: i%2 == 1, n: n})
 	}
 	return points
 }
@@ -95,31 +93,58 @@ func TestKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("kills builds")
 	}
-	points := killPoints()
-	var solving, publishing int
-	for _, p := range points {
-		if p.solving {
-			solving++
-		}
-		if p.publishing {
-			publishing++
-		}
-	}
-	if len(points) < 25 || solving < 3 || publishing < 10 {
-		t.Fatalf("%d points, %d while solving, %d while publishing", len(points), solving, publishing)
-	}
 	r := newRange(t)
+	points := killPoints()
 	for _, p := range points {
 		r.reference(p.recipe, p.epoch)
 	}
-	for i, p := range points {
-		t.Run(p.name, func(t *testing.T) {
-			if !p.alone {
-				t.Parallel()
-			}
-			r.kill(t, p, fmt.Sprintf("killed/p%d", i))
-		})
+	t.Run("points", func(t *testing.T) {
+		for i, p := range points {
+			t.Run(p.name, func(t *testing.T) {
+				if !p.alone {
+					t.Parallel()
+				}
+				r.kill(t, p, fmt.Sprintf("killed/p%d", i))
+			})
+		}
+	})
+	t.Logf("killed while %v", r.doing)
+	if r.doing[solving] < 3 || r.doing[publishing] < 10 {
+		t.Errorf("%d points, killed while %v: too few while solving or publishing", len(points), r.doing)
 	}
+}
+
+// What a build was doing when it was killed, as its journal tells.
+const (
+	beginning  = "beginning"
+	solving    = "solving"
+	publishing = "publishing"
+	ending     = "ending"
+)
+
+// doingAt says what the last event leaves a build doing.
+func doingAt(s *summary.Summary, events []journal.Event) string {
+	at := beginning
+	for _, e := range events {
+		switch e.Kind {
+		case journal.PhaseStarted:
+			var d journal.PhaseData
+			if e.Decode(&d) == nil && d.Phase == "shared" && at == beginning {
+				at = solving
+			}
+		case journal.UnitStarted:
+			var d journal.UnitData
+			if e.Decode(&d) == nil && d.Action == "build" && at == beginning {
+				at = solving
+			}
+		case journal.LayersReady, journal.UnitBuilt:
+			at = publishing
+		}
+	}
+	if s.Images > 0 && s.Built == s.Images {
+		return ending
+	}
+	return at
 }
 
 // shootingRange is what all points share: a registry with bases, and recipes.
@@ -136,13 +161,14 @@ type shootingRange struct {
 	mu         sync.Mutex
 	recipes    map[string]string
 	references map[string]map[string]*published
+	doing      map[string]int // points by what was being done
 }
 
 func newRange(t *testing.T) *shootingRange {
 	t.Helper()
 	opt := workertest.Options(t)
 	r := &shootingRange{t: t, dir: t.TempDir(), bin: filepath.Dir(opt.Buildkitd), bases: map[string]testfleet.Base{},
-		recipes: map[string]string{}, references: map[string]map[string]*published{}}
+		recipes: map[string]string{}, references: map[string]map[string]*published{}, doing: map[string]int{}}
 	reg, err := localregistry.Start(t.Context(), localregistry.Options{Root: t.TempDir(), Middleware: func(next http.Handler) http.Handler {
 		r.ledger = &ledger{next: next}
 		r.proxy = testfleet.Faults(r.ledger)
@@ -359,6 +385,9 @@ func (r *shootingRange) kill(t *testing.T, p killPoint, repo string) {
 	awaitNothing(t, state)
 	before, events := readRun(t, state)
 	sent := len(r.ledger.stored(repo, 0))
+	r.mu.Lock()
+	r.doing[doingAt(before, events)]++
+	r.mu.Unlock()
 
 	if p.n > 0 {
 		p.n = never

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"sync"
+
+	"github.com/lapstrake/lapstrake/internal/model/diag"
 )
 
 // once runs work at most once per key that succeeds. Callers of a key that is
@@ -64,13 +66,14 @@ func (f *future[T]) Set(v T, err error) {
 	close(f.done)
 }
 
-// Get waits for the value.
+// Get waits for the value. When ctx ends first the error is of kind
+// diag.Interrupted, whatever ended it.
 func (f *future[T]) Get(ctx context.Context) (T, error) {
 	select {
 	case <-f.done:
 		return f.val, f.err
 	case <-ctx.Done():
 		var zero T
-		return zero, context.Cause(ctx)
+		return zero, diag.Wrap(diag.Interrupted, "wait", context.Cause(ctx))
 	}
 }
