@@ -3,6 +3,7 @@ package publish
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -114,13 +115,14 @@ type field struct {
 }
 
 // readFields are the fields of a JSON object in their order; none for nothing.
+// Names are distinct.
 func readFields(object json.RawMessage) ([]field, error) {
 	if object == nil || bytes.Equal(object, []byte("null")) {
 		return nil, nil
 	}
 	d := json.NewDecoder(bytes.NewReader(object))
-	if _, err := d.Token(); err != nil {
-		return nil, err
+	if open, err := d.Token(); err != nil || open != json.Delim('{') {
+		return nil, errors.Join(errors.New("the inner config is not an object"), err)
 	}
 	var out []field
 	for d.More() {
@@ -131,6 +133,9 @@ func readFields(object json.RawMessage) ([]field, error) {
 		f := field{name: fmt.Sprint(name)}
 		if err := d.Decode(&f.value); err != nil {
 			return nil, err
+		}
+		if slices.ContainsFunc(out, func(g field) bool { return g.name == f.name }) {
+			return nil, fmt.Errorf("the inner config has %s twice", f.name)
 		}
 		out = append(out, f)
 	}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/lapstrake/lapstrake/internal/decide/planner"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fact"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
@@ -41,6 +42,8 @@ type verifyCase struct {
 	// base is "system" for the base that commands can run on.
 	base  string
 	epoch *time.Time
+	// buildAll asks for the strategy build.
+	buildAll bool
 	// setup are lines that make what an archive of texts cannot hold.
 	setup string
 	spec  *baseSpec
@@ -70,6 +73,8 @@ func readCase(t *testing.T, file string, replace *strings.Replacer) verifyCase {
 			c.verdict = value
 		case "base":
 			c.base = value
+		case "strategy":
+			c.buildAll = value == "build"
 		case "epoch":
 			n, err := strconv.ParseInt(value, 10, 64)
 			if err != nil {
@@ -223,6 +228,56 @@ func TestVerify(t *testing.T) {
 	})
 }
 
+// TestVerifyCases holds the cases to their purpose: enough images are appended,
+// and every reason why one is not has a case and a line in the documentation.
+func TestVerifyCases(t *testing.T) {
+	files, err := filepath.Glob("testdata/verify/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen, actions := map[string]bool{}, map[string]int{}
+	for _, file := range files {
+		words := strings.Fields(readCase(t, file, strings.NewReplacer()).verdict)
+		actions[words[0]]++
+		for _, w := range words[1:] {
+			seen[w] = true
+		}
+	}
+	if actions["append"] < 40 || actions["build"] < 10 || actions["fail"] < 1 {
+		t.Errorf("too few cases: %v", actions)
+	}
+	text := func(name string) string {
+		data, err := os.ReadFile(filepath.Join(workertest.Root(t), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	doc := text("docs/design/append.md")
+	codes := []string{"times", "base-history", "strategy-build"}
+	for _, m := range regexp.MustCompile(`(?m)^\tblock\w+ += "([a-z-]+)"$`).FindAllStringSubmatch(text("internal/adapt/dockerfile/append.go"), -1) {
+		codes = append(codes, m[1])
+	}
+	if len(codes) < 13 {
+		t.Errorf("only %d codes were found", len(codes))
+	}
+	// Two stand for what no Dockerfile is known to lead to.
+	unreached := []string{"step-on-base", "history-mismatch"}
+	for _, code := range codes {
+		if !seen[code] && !slices.Contains(unreached, code) {
+			t.Errorf("no case for %s", code)
+		}
+		if code != "times" && !strings.Contains(doc, "`"+code+"`") {
+			t.Errorf("%s is not in the documentation", code)
+		}
+	}
+	for code := range seen {
+		if !slices.Contains(codes, code) {
+			t.Errorf("code %s is unknown", code)
+		}
+	}
+}
+
 // check runs one case.
 func (v *verifier) check(t *testing.T, file string) {
 	name, dir := strings.TrimSuffix(filepath.Base(file), ".txtar"), t.TempDir()
@@ -235,7 +290,7 @@ func (v *verifier) check(t *testing.T, file string) {
 	f := c.asFleet(dir, base, v.host+"/verify/"+name+":v1")
 	w := *v.world
 	w.t, w.state = t, t.TempDir()
-	r := w.build(t.Context(), f, engine.Options{})
+	r := w.build(t.Context(), f, engine.Options{Planner: planner.Options{BuildAll: c.buildAll}})
 	attrs := c.attrs(f, r.plan)
 	if c.verdict == "fail" {
 		full, err := v.full(t, v.one, f, attrs)
