@@ -7,22 +7,8 @@ import (
 	"strings"
 
 	"github.com/lapstrake/lapstrake/internal/model/graph"
+	"github.com/lapstrake/lapstrake/internal/model/plan"
 	"github.com/moby/buildkit/solver/pb"
-)
-
-// The codes of blockers. They are stable: plans and lint share them.
-const (
-	blockRun     = "run-on-base"
-	blockCopy    = "copy-without-link"
-	blockChmod   = "link-with-chmod"
-	blockAdd     = "add-on-base"
-	blockWorkdir = "workdir-on-base"
-	blockOnbuild = "onbuild-on-base"
-	blockFrom    = "copy-from-base"
-	blockOrder   = "base-not-first"
-	blockOther   = "step-on-base"
-	blockScratch = "base-empty"
-	blockHistory = "history-mismatch"
 )
 
 // layers decides whether the image is the base with shared layers on it. If it
@@ -93,7 +79,7 @@ func (c *conversion) blockers(v *graph.Variant) []graph.Blocker {
 		o := ops[string(s.Digest)].op
 		if s.Kind == graph.KindMerge {
 			if inputs := merged(o); !bound[inputs[0].Digest] {
-				out = append(out, blocker(s, blockOrder, "the base is not the lowest layer: %s", strings.TrimPrefix(s.Key.Text, "LINK ")))
+				out = append(out, blocker(s, plan.BaseNotFirst, "the base is not the lowest layer: %s", strings.TrimPrefix(s.Key.Text, "LINK ")))
 			}
 			continue
 		}
@@ -103,9 +89,9 @@ func (c *conversion) blockers(v *graph.Variant) []graph.Blocker {
 	switch {
 	case len(out) > 0:
 	case !bound[c.prog.result().Digest]:
-		out = append(out, blocker(last, blockScratch, "the base has no layers to lay others over"))
+		out = append(out, blocker(last, plan.BaseEmpty, "the base has no layers to lay others over"))
 	case layerCount(v.History) != len(c.overBase()):
-		out = append(out, blocker(last, blockHistory, "the recipe's history does not name each of its layers"))
+		out = append(out, blocker(last, plan.HistoryMismatch, "the recipe's history does not name each of its layers"))
 	}
 	return out
 }
@@ -135,23 +121,23 @@ func (c *conversion) blocker(s graph.Step, o *pb.Op, bound map[string]bool) grap
 	word, _, _ := strings.Cut(text, " ")
 	switch {
 	case text != s.Key.Text:
-		return blocker(s, blockOnbuild, "a trigger of the base runs on each base: %s", text)
+		return blocker(s, plan.OnbuildOnBase, "a trigger of the base runs on each base: %s", text)
 	case s.Kind == graph.KindExec:
-		return blocker(s, blockRun, "%s runs on each base; move it into a stage of its own and copy the result with COPY --link", text)
+		return blocker(s, plan.RunOnBase, "%s runs on each base; move it into a stage of its own and copy the result with COPY --link", text)
 	case s.Kind != graph.KindFile:
-		return blocker(s, blockOther, "%s depends on each base", text)
+		return blocker(s, plan.StepOnBase, "%s depends on each base", text)
 	case !writesBase(o, bound):
-		return blocker(s, blockFrom, "%s copies from a stage that is built on the base", text)
+		return blocker(s, plan.CopyFromBase, "%s copies from a stage that is built on the base", text)
 	case word == "WORKDIR":
-		return blocker(s, blockWorkdir, "%s makes a layer on each base; leave it out and use full paths", text)
+		return blocker(s, plan.WorkdirOnBase, "%s makes a layer on each base; leave it out and use full paths", text)
 	case linkFlag.MatchString(text) && chmodFlag.MatchString(text):
-		return blocker(s, blockChmod, "--chmod undoes --link: %s; set the mode where the files are made", text)
+		return blocker(s, plan.LinkWithChmod, "--chmod undoes --link: %s; set the mode where the files are made", text)
 	case word == "COPY":
-		return blocker(s, blockCopy, "%s writes into each base; add --link, and its layer is made once", text)
+		return blocker(s, plan.CopyWithoutLink, "%s writes into each base; add --link, and its layer is made once", text)
 	case word == "ADD":
-		return blocker(s, blockAdd, "%s writes into each base; add --link, and its layer is made once", text)
+		return blocker(s, plan.AddOnBase, "%s writes into each base; add --link, and its layer is made once", text)
 	}
-	return blocker(s, blockOther, "%s depends on each base", text)
+	return blocker(s, plan.StepOnBase, "%s depends on each base", text)
 }
 
 // writesBase tells whether a file operation changes the base's own files, rather

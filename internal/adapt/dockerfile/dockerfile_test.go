@@ -314,7 +314,7 @@ func TestHistoryGuard(t *testing.T) {
 	v := *variant(t, r, "r.example/a:1", defaultView, fleet.Image{})
 	v.History = v.History[1:]
 	set, blockers, err := c.layers(&v)
-	if err != nil || set != nil || len(blockers) != 1 || blockers[0].Code != blockHistory {
+	if err != nil || set != nil || len(blockers) != 1 || blockers[0].Code != "history-mismatch" {
 		t.Errorf("%v, %v, %v", set, blockers, err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/plan"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -17,13 +18,6 @@ import (
 
 // maxProblems bounds how often a broken file is parsed again.
 const maxProblems = 20
-
-// The codes of notes: a front end that was not used, and a source whose content
-// nothing pins.
-const (
-	noteSyntax   diag.Code = "syntax-builtin"
-	noteUnpinned diag.Code = "source-unpinned"
-)
 
 // inspect finds every problem that shows without a base, and what the recipe
 // does with the base's reference.
@@ -73,7 +67,7 @@ func (r *Recipe) syntax(list *diag.List) {
 		list.Add(diag.RecipeConvert, r.at(line), "use docker/dockerfile:1, which the built-in front end serves, or remove the line", "front end %s is not supported", ref)
 		return
 	}
-	r.notes = append(r.notes, diag.Problem{Code: noteSyntax, Pos: r.at(line), Message: "the built-in front end is used in place of " + ref})
+	r.notes = append(r.notes, diag.Problem{Code: plan.SyntaxBuiltin, Pos: r.at(line), Message: "the built-in front end is used in place of " + ref})
 }
 
 // lintErrors tells whether the recipe makes errors of the linter's warnings.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
+	"github.com/lapstrake/lapstrake/internal/model/plan"
 	"github.com/moby/buildkit/solver/pb"
 )
 
@@ -176,7 +177,7 @@ func (r *Recipe) unpinned(p *program, g graph.Graph) diag.List {
 				break
 			}
 		}
-		list.Add(noteUnpinned, pos, "name a commit, or give ADD a --checksum", "nothing pins the content of %s, so a change of it is not noticed", s.Source)
+		list.Add(plan.SourceUnpinned, pos, "name a commit, or give ADD a --checksum", "nothing pins the content of %s, so a change of it is not noticed", s.Source)
 	}
 	return r.locate(list)
 }

@@ -93,7 +93,7 @@ func decide(in *Input, f *Facts, keys *keyer) plan.Unit {
 		if help := diag.HelpOf(f.Problem); help != "" {
 			detail += "; " + help
 		}
-		u.Why = []plan.Reason{{Code: "blocked", Pos: f.Image.Pos, Detail: detail}}
+		u.Why = []plan.Reason{{Code: plan.Blocked, Pos: f.Image.Pos, Detail: detail}}
 		return u
 	}
 	u.BaseDigest, u.Variant = f.Base.Digest, f.Variant.ID
@@ -106,7 +106,7 @@ func decide(in *Input, f *Facts, keys *keyer) plan.Unit {
 	} else {
 		u.Action = plan.Append
 		u.Layers = keys.layers(f)
-		u.Why = append([]plan.Reason{{Code: "all-shared", Detail: "every step over the base is shared or sets only the config"}}, u.Why...)
+		u.Why = append([]plan.Reason{{Code: plan.AllShared, Detail: "every step over the base is shared or sets only the config"}}, u.Why...)
 	}
 	u.Needs = needs(f.Variant)
 	return u
@@ -127,16 +127,16 @@ func found(in *Input, f *Facts, u *plan.Unit) bool {
 				u.From = repo + "@" + string(t.Digest)
 			}
 		case t.Exists && t.Key == "":
-			u.Why = append(u.Why, plan.Reason{Code: "tag-foreign", Detail: f.Image.Tags[i] + " exists and carries no content key"})
+			u.Why = append(u.Why, plan.Reason{Code: plan.TagForeign, Detail: f.Image.Tags[i] + " exists and carries no content key"})
 		case t.Exists:
 			u.Why = append(u.Why, keyChange(t.Key, u.Key))
 		}
 	}
 	if len(u.Have) == len(u.Tags) {
 		u.Action = plan.Skip
-		code, detail := "same-key", "the tag holds this content"
+		code, detail := plan.SameKey, "the tag holds this content"
 		if rule == SkipTag {
-			code, detail = "tag-exists", "the tag exists, and its content was not asked for"
+			code, detail = plan.TagExists, "the tag exists, and its content was not asked for"
 		}
 		u.Why = []plan.Reason{{Code: code, Detail: detail}}
 		return true
@@ -156,16 +156,16 @@ func found(in *Input, f *Facts, u *plan.Unit) bool {
 		return false
 	}
 	u.Action = plan.Retag
-	u.Why = []plan.Reason{{Code: "same-content", Detail: "this content was published as " + u.From}}
+	u.Why = []plan.Reason{{Code: plan.SameContent, Detail: "this content was published as " + u.From}}
 	return true
 }
 
 // keyChange says why a tag that exists is made again.
 func keyChange(old, now string) plan.Reason {
 	if ov, nv := keyVersion(old), keyVersion(now); ov != nv {
-		return plan.Reason{Code: "key-version", Detail: "the content key changed its version: " + ov + " -> " + nv}
+		return plan.Reason{Code: plan.KeyVersion, Detail: "the content key changed its version: " + ov + " -> " + nv}
 	}
-	return plan.Reason{Code: "content-changed", Detail: "the tag holds other content"}
+	return plan.Reason{Code: plan.ContentChanged, Detail: "the tag holds other content"}
 }
 
 // mustBuild says why an image needs a solve of its own; nil when it can be appended.
@@ -176,7 +176,7 @@ func mustBuild(in *Input, f *Facts) []plan.Reason {
 			why = append(why, plan.Reason{Code: b.Code, Pos: b.Pos, Detail: b.Detail})
 		}
 		if len(why) == 0 {
-			why = append(why, plan.Reason{Code: "not-shared", Detail: "a step depends on the base"})
+			why = append(why, plan.Reason{Code: plan.StepOnBase, Detail: "a step depends on the base"})
 		}
 		return why
 	}
@@ -188,9 +188,9 @@ func mustBuild(in *Input, f *Facts) []plan.Reason {
 	}
 	switch {
 	case layers != len(f.Base.DiffIDs):
-		return []plan.Reason{{Code: "base-history", Detail: "the base's history does not name each of its layers; only a solve fills it in"}}
+		return []plan.Reason{{Code: plan.BaseHistory, Detail: "the base's history does not name each of its layers; only a solve fills it in"}}
 	case in.Options.BuildAll:
-		return []plan.Reason{{Code: "strategy-build", Detail: "asked for by --strategy=build"}}
+		return []plan.Reason{{Code: plan.StrategyBuild, Detail: "asked for by --strategy=build"}}
 	}
 	return nil
 }
@@ -354,7 +354,11 @@ func warnings(in *Input) []plan.Reason {
 		for _, n := range v.Notes {
 			if !seen[n] {
 				seen[n] = true
-				out = append(out, plan.Reason{Code: string(n.Code), Pos: n.Pos, Detail: n.Message})
+				detail := n.Message
+				if n.Help != "" {
+					detail += "; " + n.Help
+				}
+				out = append(out, plan.Reason{Code: string(n.Code), Pos: n.Pos, Detail: detail})
 			}
 		}
 	}

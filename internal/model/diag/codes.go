@@ -55,3 +55,31 @@ func Codes() map[Code]string {
 		IgnoreSyntax:   "the .dockerignore file has a bad pattern",
 	}
 }
+
+// Advice says in one line what to do about each code. A problem's own help is
+// more exact.
+func Advice() map[Code]string {
+	return map[Code]string{
+		FleetSyntax:    "mend the line; quote text that begins with `{{`, `*`, `&` or `@`",
+		FleetUnknown:   "use the field that is suggested, or remove it",
+		FleetType:      "give it a value of the type that the message names",
+		FleetMissing:   "add the field",
+		FleetValue:     "use a value that the help names",
+		FleetTemplate:  "use a field that the rows have, or `{{default \"...\" .field}}`",
+		FleetNotFound:  "check the path: it is relative to the folder of the fleet file",
+		FleetEmpty:     "check the instance list and `exclude`",
+		FleetReference: "write HOST/PATH:TAG; paths are lower case",
+		FleetDuplicate: "keep one of them",
+		ImageDuplicate: "remove one of the rows, or make `id` tell them apart",
+		TagDuplicate:   "make the template tell the images apart, for example with `{{.id}}`",
+		RowSyntax:      "mend the row",
+		RowField:       "give it a value, or write `{{default \"...\" .field}}`",
+		PrepareInput:   "check `inputs`: patterns are relative to `dir`",
+		PrepareFailed:  "the end of its output is shown; the file named holds all of it",
+		PrepareOutput:  "check `outputs` and what the command writes",
+		RecipeSyntax:   "mend the line",
+		RecipeConvert:  "the message says what stands in the way; often a `FROM` that does not use the base argument",
+		RecipeSource:   "check the path: it is relative to the context, and what `.dockerignore` leaves out is not there",
+		IgnoreSyntax:   "write a path with `*`, `?`, `**` or `[a-z]`, and `!` before an exception",
+	}
+}

@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) buildCommand() *cobra.Command {
-	var f fleetFlags
+	f := newFleetFlags()
 	var w workerFlags
 	var jobs int
 	var dry, fresh bool
@@ -40,12 +40,12 @@ func (a *app) buildCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.build(c.Context(), eng, run, engine.NewDaemon(eng, state, w.DaemonOptions))
+			return a.build(c.Context(), eng, run, engine.NewDaemon(eng, state, w.options()))
 		},
 	}
 	f.register(c)
 	w.register(c)
-	c.Flags().IntVar(&jobs, "jobs", 0, "solves at once (default: jobs of the fleet file, else the number of cores)")
+	c.Flags().IntVar(&jobs, "jobs", 0, "run `n` solves at once (default: jobs of the fleet file, else the number of cores, at least 2)")
 	c.Flags().BoolVar(&dry, "dry-run", false, "stop at the plan")
 	c.Flags().BoolVar(&fresh, "new-run", false, "start a new run instead of going on with an unfinished one")
 	return c

@@ -106,7 +106,7 @@ func (a *app) root() *cobra.Command {
 		},
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.PersistentFlags().StringVar(&a.state, "state", "", "folder for facts, runs and the embedded daemon (default $XDG_STATE_HOME/lapstrake)")
+	root.PersistentFlags().StringVar(&a.state, "state", "", "`folder` for facts, runs and the embedded daemon (default: lapstrake in $XDG_STATE_HOME)")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON; the last line is the result")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return diag.Errorf(diag.Usage, "see `"+c.CommandPath()+" --help`", "%w", err)

@@ -23,10 +23,10 @@ func (a *app) doctorCommand() *cobra.Command {
 				return err
 			}
 			var findings []worker.Finding
-			if w.Address != "" {
-				findings = worker.DoctorRemote(c.Context(), w.Address, w.TLS())
+			if o := w.options(); o.Address != "" {
+				findings = worker.DoctorRemote(c.Context(), o.Address, o.TLS())
 			} else {
-				findings = worker.Doctor(c.Context(), worker.Options{State: filepath.Join(state, "worker"), Buildkitd: w.Buildkitd, Runc: w.Runc})
+				findings = worker.Doctor(c.Context(), worker.Options{State: filepath.Join(state, "worker"), Buildkitd: o.Buildkitd, Runc: o.Runc})
 			}
 			if a.json {
 				if err := json.NewEncoder(a.Out).Encode(findings); err != nil {

@@ -30,17 +30,40 @@ type fleetFlags struct {
 	strict    bool
 }
 
+// newFleetFlags are the values of flags that are not given.
+func newFleetFlags() fleetFlags {
+	return fleetFlags{style: string(fleet.NamespacePath), skip: string(planner.SkipKey), strategy: "auto", bases: "check"}
+}
+
+// register adds every flag.
 func (f *fleetFlags) register(c *cobra.Command) {
+	f.selection(c)
+	f.places(c)
+	f.decisions(c)
+}
+
+// selection adds the flags that say which images.
+func (f *fleetFlags) selection(c *cobra.Command) {
 	fl := c.Flags()
-	fl.StringSliceVar(&f.only, "only", nil, "only images with these ids or globs")
-	fl.IntVar(&f.limit, "limit", 0, "at most this many images, in declared order")
-	fl.StringVar(&f.namespace, "namespace", "", "move every published reference, and the cache mounts, under this name")
-	fl.StringVar(&f.style, "namespace-style", "path", "where the namespace goes: path (host/NS/repo:tag) or tag (host/repo:NS-tag)")
+	fl.StringSliceVar(&f.only, "only", nil, "only images with these `ids` or globs; may be repeated")
+	fl.IntVar(&f.limit, "limit", 0, "at most `n` images, in declared order; 0 means all")
+}
+
+// places adds the flags that say where bases are looked up and images go.
+func (f *fleetFlags) places(c *cobra.Command) {
+	fl := c.Flags()
+	fl.StringVar(&f.namespace, "namespace", f.namespace, "move every published reference, and the cache mounts, under this `name`")
+	fl.StringVar(&f.style, "namespace-style", f.style, "`style` of the namespace: path (host/NS/repo:tag) or tag (host/repo:NS-tag)")
+	fl.StringVar(&f.bases, "bases", f.bases, "`mode`: check asks the registry what each base's tag is now, cached trusts what it was when last asked")
+}
+
+// decisions adds the flags that say what is made and how.
+func (f *fleetFlags) decisions(c *cobra.Command) {
+	fl := c.Flags()
 	fl.BoolVar(&f.force, "force", false, "make every image, also those that exist")
-	fl.StringVar(&f.skip, "skip", "key", "what counts as existing: key (same content) or tag (any content)")
-	fl.StringVar(&f.strategy, "strategy", "auto", "auto, or build: a solve for every image")
-	fl.StringVar(&f.bases, "bases", "check", "check: ask the registry what each base's tag is now; cached: trust what it was when last asked")
-	fl.BoolVar(&f.strict, "strict-mounts", false, "fail when a registry refuses to mount a blob instead of sending it")
+	fl.StringVar(&f.skip, "skip", f.skip, "`rule` that says what exists: key (the same content) or tag (any content)")
+	fl.StringVar(&f.strategy, "strategy", f.strategy, "`strategy`: auto, or build for a solve for every image")
+	fl.BoolVar(&f.strict, "strict-mounts", false, "fail when a registry refuses to mount a blob, instead of sending it")
 }
 
 // load reads the fleet file and applies the selection flags.

@@ -12,7 +12,7 @@ import (
 )
 
 func (a *app) mirrorCommand() *cobra.Command {
-	var f fleetFlags
+	f := newFleetFlags()
 	var to string
 	c := &cobra.Command{
 		Use:   "mirror [FLEET] --to REGISTRY[/PATH]",
@@ -48,8 +48,8 @@ func (a *app) mirrorCommand() *cobra.Command {
 			return err
 		},
 	}
-	f.register(c)
-	c.Flags().StringVar(&to, "to", "", "registry and path to copy to")
+	f.selection(c)
+	c.Flags().StringVar(&to, "to", "", "`registry` and path to copy to")
 	return c
 }
 

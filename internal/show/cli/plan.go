@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) planCommand() *cobra.Command {
-	var f fleetFlags
+	f := newFleetFlags()
 	var o planOptions
 	c := &cobra.Command{
 		Use:   "plan [FLEET]",
@@ -31,7 +31,7 @@ func (a *app) planCommand() *cobra.Command {
 	}
 	f.register(c)
 	c.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "list every image")
-	c.Flags().StringVarP(&o.out, "out", "o", "", "also write the plan as JSON to this file")
+	c.Flags().StringVarP(&o.out, "out", "o", "", "also write the plan as JSON to this `file`")
 	return c
 }
 

@@ -36,7 +36,7 @@ func (a *app) registryCommand() *cobra.Command {
 			return r.Stop(ctx)
 		},
 	}
-	c.Flags().StringVar(&addr, "addr", "127.0.0.1:5000", "loopback address to listen on")
-	c.Flags().StringVar(&root, "root", "", "folder for the content (default: registry in the state folder)")
+	c.Flags().StringVar(&addr, "addr", "127.0.0.1:5000", "loopback `address` to listen on")
+	c.Flags().StringVar(&root, "root", "", "`folder` for the content (default: registry in the state folder)")
 	return c
 }

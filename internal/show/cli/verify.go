@@ -11,7 +11,7 @@ import (
 )
 
 func (a *app) verifyCommand() *cobra.Command {
-	var f fleetFlags
+	f := newFleetFlags()
 	var w workerFlags
 	var sample int
 	var level string
@@ -27,7 +27,7 @@ func (a *app) verifyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			daemon := engine.NewDaemon(eng, state, w.DaemonOptions)
+			daemon := engine.NewDaemon(eng, state, w.options())
 			eng.Connect = daemon.Connect
 			results, err := eng.Verify(c.Context(), sample, level == "content")
 			if showErr := a.showVerified(results); showErr != nil {
@@ -36,10 +36,11 @@ func (a *app) verifyCommand() *cobra.Command {
 			return errors.Join(err, daemon.Close())
 		},
 	}
-	f.register(c)
+	f.selection(c)
+	f.places(c)
 	w.register(c)
-	c.Flags().IntVar(&sample, "sample", 20, "how many images, spread evenly; 0 means all")
-	c.Flags().StringVar(&level, "level", "digest", "digest: same layer digests and same config bytes; content: times in the config may differ")
+	c.Flags().IntVar(&sample, "sample", 20, "compare `n` images, spread evenly over the fleet; 0 means all")
+	c.Flags().StringVar(&level, "level", "digest", "`level`: digest (the same layer digests and config bytes) or content (times in the config may differ)")
 	return c
 }
 

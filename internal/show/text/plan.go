@@ -71,7 +71,7 @@ func actions(g *page, p *plan.Plan) {
 	groups := map[plan.Action][]*group{}
 	byKey := map[reasonKey]*group{}
 	for _, u := range p.Units {
-		why := plan.Reason{Code: "?"}
+		why := plan.Reason{Detail: "no reason is given"}
 		if len(u.Why) > 0 {
 			why = u.Why[0]
 		}
