@@ -1,6 +1,6 @@
-// Package lapstrake's only content is the test that keeps the architecture:
-// five wings, what each may import, what is pure, and which one package may use
-// which foreign module.
+// Package lapstrake holds the tests of the whole: that the documentation runs, and
+// that the architecture is kept, which is five wings, what each may import, what
+// is pure, and which one package may use which foreign module.
 package lapstrake
 
 import (
