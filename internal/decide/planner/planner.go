@@ -229,17 +229,12 @@ func needs(v *graph.Variant) []graph.Digest {
 
 // count fills in the plan's figures.
 func count(p *plan.Plan, in *Input) {
-	c := counter{plan: p, in: in, blobs: map[blobAt]bool{}, steps: map[graph.Digest]bool{}, kinds: map[kindOf]int{}}
+	c := counter{plan: p, in: in, costs: newCosts(p, in), steps: map[graph.Digest]bool{}, kinds: map[kindOf]int{}}
 	for i := range p.Units {
 		c.unit(&p.Units[i], &in.Images[i])
 	}
 	sort.SliceStable(p.Kinds, func(i, j int) bool { return p.Kinds[i].Images > p.Kinds[j].Images })
 	p.Warnings = warnings(in)
-}
-
-type blobAt struct {
-	repo string
-	blob graph.Digest
 }
 
 type kindOf struct {
@@ -250,7 +245,7 @@ type kindOf struct {
 type counter struct {
 	plan  *plan.Plan
 	in    *Input
-	blobs map[blobAt]bool
+	costs costs
 	steps map[graph.Digest]bool
 	kinds map[kindOf]int
 }
@@ -260,47 +255,10 @@ func (c *counter) unit(u *plan.Unit, f *Facts) {
 		return
 	}
 	c.kind(u, f.Variant)
-	tags := int64(len(u.Tags) - len(u.Have))
-	repos := publish.Repos(u.Tags)
-	switch u.Action {
-	case plan.Retag:
-		c.plan.Requests[publish.Host(u.Tags[0])] += 1 + tags // the manifest is read, then PUT
-		return
-	case plan.Skip, plan.Block:
-		return
+	c.costs.unit(u, f)
+	if u.Action == plan.Append || u.Action == plan.Build {
+		c.executions(u, f.Variant)
 	}
-	c.executions(u, f.Variant)
-	from, _ := publish.Split(f.Base.Ref)
-	for _, repo := range repos {
-		host := publish.Host(repo)
-		for _, op := range publish.Blobs(repo, from, f.Base.Layers) {
-			at := blobAt{repo, op.Digest}
-			if c.blobs[at] {
-				continue
-			}
-			c.blobs[at] = true
-			target, source := publish.Requests(op)
-			c.plan.Requests[host] += target
-			if source > 0 {
-				c.plan.Requests[publish.Host(from)] += source
-				c.plan.BytesToCopy += op.Size
-			}
-		}
-		c.plan.Requests[host] += 3 // config: POST and PUT; manifest: PUT
-		if n := tagsIn(u.Tags, repo); n > 1 {
-			c.plan.Requests[host] += int64(n)
-		}
-	}
-}
-
-func tagsIn(tags []string, repo string) int {
-	n := 0
-	for _, t := range tags {
-		if r, _ := publish.Split(t); r == repo {
-			n++
-		}
-	}
-	return n
 }
 
 // executions counts the unit's steps: shared ones once in the plan, and none

@@ -170,8 +170,12 @@ func TestFigures(t *testing.T) {
 	if want := (plan.Executions{Planned: 2 + 12*2, Naive: 488*3 + 12*4}); p.Executions != want {
 		t.Errorf("executions %+v, want %+v", p.Executions, want)
 	}
-	// The OS layer once, each image's own layer, config twice, manifest once.
-	if want := int64(501 + 1 + 500 + 500*3); p.Requests["reg.example"] != want {
+	// Mounts: the OS layer once and each image's own layer. Appended images:
+	// config twice, manifest once. Their layers: pushed in ten requests, two of
+	// them ours. Built images: the base's manifest and config, two looks at its
+	// layers, config and manifest in five, which we read and tag. The daemon
+	// pulls the OS layer and twelve others.
+	if want := int64(501 + 501 + 488*3 + 10 + 12*(3+2+5+1+1) + 13); p.Requests["reg.example"] != want {
 		t.Errorf("requests %v, want %d", p.Requests, want)
 	}
 	if p.BytesToCopy != 0 {
@@ -188,8 +192,64 @@ func TestFiguresAcrossRegistries(t *testing.T) {
 	if want := int64(100 + 3*10); p.BytesToCopy != want {
 		t.Errorf("bytes to copy %d, want each unique blob once: %d", p.BytesToCopy, want)
 	}
-	if diff := cmp.Diff(map[string]int64{"reg.example": 4, "other.example": 4*2 + 3*3}, p.Requests); diff != "" {
+	if diff := cmp.Diff(map[string]int64{"reg.example": 4, "other.example": 4*2 + 10 + 3*3}, p.Requests); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+}
+
+// TestRequestsOfShapes counts the requests of fleets of three images: what is
+// counted once, per repository and per tag.
+func TestRequestsOfShapes(t *testing.T) {
+	const set = 10 // making the layers and reading what came of it
+	tests := []struct {
+		name   string
+		change func(in *planner.Input)
+		want   map[string]int64
+		copied int64
+	}{
+		{name: "one repository", change: func(*planner.Input) {}, want: map[string]int64{"reg.example": set + 4 + 3*3}},
+		{name: "known layers", change: func(in *planner.Input) { in.LayersKnown = func(graph.Digest) bool { return true } },
+			want: map[string]int64{"reg.example": 2 + 4 + 3*3}},
+		{name: "a repository for each image", change: func(in *planner.Input) {
+			for i := range in.Images {
+				in.Images[i].Image.Tags = []string{fmt.Sprintf("reg.example/agents/i%d:x", i)}
+			}
+		}, want: map[string]int64{"reg.example": set + 3*2 + 2 + 3*3}},
+		{name: "a repository for each image, in another registry", change: func(in *planner.Input) {
+			for i := range in.Images {
+				in.Images[i].Image.Tags = []string{fmt.Sprintf("other.example/agents/i%d:x", i)}
+			}
+		}, want: map[string]int64{"reg.example": 4, "other.example": set + 4*2 + 2 + 2 + 3*3}, copied: 100 + 3*10},
+		{name: "two tags", change: func(in *planner.Input) {
+			for i := range in.Images {
+				in.Images[i].Image.Tags = append(in.Images[i].Image.Tags, fmt.Sprintf("reg.example/agents:second%d", i))
+			}
+		}, want: map[string]int64{"reg.example": set + 4 + 3*5}},
+		{name: "tags in two repositories", change: func(in *planner.Input) {
+			for i := range in.Images {
+				in.Images[i].Image.Tags = append(in.Images[i].Image.Tags, fmt.Sprintf("reg.example/more:i%d", i))
+			}
+		}, want: map[string]int64{"reg.example": set + 2*4 + 1 + 2*3*3}},
+		{name: "key tags", change: func(in *planner.Input) { in.Fleet.Output.KeyTag = true }, want: map[string]int64{"reg.example": set + 4 + 3*5}},
+		{name: "built in another registry", change: func(in *planner.Input) {
+			for i := range in.Images {
+				in.Images[i].Variant = mixed()
+				in.Images[i].Image.Tags = []string{fmt.Sprintf("other.example/agents:i%d", i)}
+			}
+		}, want: map[string]int64{"reg.example": 3*3 + 4, "other.example": 3*2 + 4*2 + 3*(5+1+1)}, copied: 100 + 3*10},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			in := input(3, linked())
+			tt.change(&in)
+			p := planner.Make(in)
+			if diff := cmp.Diff(tt.want, p.Requests); diff != "" {
+				t.Errorf("requests (-want +got):\n%s", diff)
+			}
+			if p.BytesToCopy != tt.copied {
+				t.Errorf("bytes to copy %d, want %d", p.BytesToCopy, tt.copied)
+			}
+		})
 	}
 }
 

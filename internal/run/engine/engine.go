@@ -98,7 +98,9 @@ type Engine struct {
 	worker      *future[*Worker]
 	background  sync.WaitGroup // whatever futures are made by
 	blobs       once[blobAt]
-	sets        sync.Map // graph.Digest -> *future[layerSet]
+	copies      once[blobAt] // blobs that came from another registry; repo is the host
+	held        sync.Map     // blobAt of copies -> the repository that has it
+	sets        sync.Map     // graph.Digest -> *future[layerSet]
 	steps       stepLog
 	mu          sync.Mutex
 	worst       diag.Kind
@@ -233,9 +235,11 @@ func (e *Engine) carryOut(ctx context.Context, tasks []task) error {
 	e.phase(journal.PhaseStarted, "images")
 	stop := e.watch(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { e.send(ctx, sends) })
+	var gone []task
+	wg.Go(func() { gone = e.send(ctx, sends) })
 	wg.Go(func() { e.solve(ctx, solves) })
 	wg.Wait()
+	e.solve(ctx, gone)
 	e.background.Wait()
 	stop()
 	e.phase(journal.PhaseEnded, "images")
@@ -385,18 +389,51 @@ func (e *Engine) publishers() int {
 	return 16
 }
 
-// bring applies blob operations, each blob once per repository.
+// bring applies blob operations, each blob once per repository, and once per
+// registry when it comes from another one.
 func (e *Engine) bring(ctx context.Context, ops []plan.Op) error {
 	for _, op := range ops {
-		err := e.blobs.Do(ctx, blobAt{op.Repo, op.Digest}, func() error {
-			_, err := e.Store.Apply(ctx, op)
-			return err
-		})
-		if err != nil {
+		apply := e.apply
+		if op.Kind == plan.OpCopy {
+			apply = e.copyOnce
+		}
+		if err := apply(ctx, op); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (e *Engine) apply(ctx context.Context, op plan.Op) error {
+	return e.blobs.Do(ctx, blobAt{op.Repo, op.Digest}, func() error {
+		_, err := e.Store.Apply(ctx, op)
+		return err
+	})
+}
+
+// copyOnce brings a blob from another registry to the first repository that
+// needs it, and from there to the others.
+func (e *Engine) copyOnce(ctx context.Context, op plan.Op) error {
+	at := blobAt{publish.Host(op.Repo), op.Digest}
+	err := e.copies.Do(ctx, at, func() error {
+		if _, ok := e.held.Load(at); ok {
+			return nil
+		}
+		err := e.apply(ctx, op)
+		if err == nil {
+			e.held.Store(at, op.Repo)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	from, _ := e.held.Load(at)
+	if from == op.Repo {
+		return nil
+	}
+	op.Kind, op.From = plan.OpMount, from.(string)
+	return e.apply(ctx, op)
 }
 
 // sourceOf is the repository that a base's layers are taken from.

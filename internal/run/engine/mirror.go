@@ -3,11 +3,9 @@ package engine
 import (
 	"context"
 	"strings"
-	"sync"
 
 	"github.com/lapstrake/lapstrake/internal/decide/publish"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
-	"github.com/lapstrake/lapstrake/internal/model/fact"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
 )
 
@@ -37,10 +35,9 @@ func (e *Engine) Mirror(ctx context.Context, to string) ([]Mirrored, error) {
 			out = append(out, Mirrored{From: im.Base, To: mirrorRef(im.Base, to)})
 		}
 	}
-	m := mirror{e: e}
 	each(ctx, len(out), e.publishers(), func(i int) {
 		r := &out[i]
-		if r.Copied, r.Err = m.one(ctx, r.From, r.To); r.Err != nil {
+		if r.Copied, r.Err = e.mirrorOne(ctx, r.From, r.To); r.Err != nil {
 			r.Error = r.Err.Error()
 		}
 	})
@@ -81,31 +78,24 @@ func mirrorRef(ref, prefix string) string {
 	return strings.TrimSuffix(prefix, "/") + "/" + path + ":" + tag
 }
 
-type mirror struct {
-	e *Engine
-	// held remembers one repository of the target registry that holds a blob, so
-	// that others mount it.
-	held sync.Map // graph.Digest -> string
-}
-
-func (m *mirror) one(ctx context.Context, from, to string) (copied bool, err error) {
-	base, err := m.e.Store.Resolve(ctx, from, m.e.Fleet.Platform)
+func (e *Engine) mirrorOne(ctx context.Context, from, to string) (copied bool, err error) {
+	base, err := e.Store.Resolve(ctx, from, e.Fleet.Platform)
 	if err != nil {
 		return false, err
 	}
 	repo, tag := publish.Split(to)
-	there, err := m.e.Store.Stat(ctx, to)
+	there, err := e.Store.Stat(ctx, to)
 	if err != nil {
 		return false, err
 	}
 	if there.Exists && there.Digest == base.Manifest {
 		for _, l := range base.Layers {
-			m.held.Store(l.Digest, repo)
+			e.held.Store(blobAt{publish.Host(repo), l.Digest}, repo)
 		}
 		return false, nil
 	}
 	source := sourceOf(base)
-	manifest, mediaType, err := m.e.Store.Manifest(ctx, source, base.Manifest)
+	manifest, mediaType, err := e.Store.Manifest(ctx, source, base.Manifest)
 	if err != nil {
 		return false, err
 	}
@@ -113,30 +103,9 @@ func (m *mirror) one(ctx context.Context, from, to string) (copied bool, err err
 	if err != nil {
 		return false, diag.Wrap(diag.Infra, from, err)
 	}
-	for _, b := range blobs {
-		if err := m.blob(ctx, repo, source, b); err != nil {
-			return false, err
-		}
+	if err := e.bring(ctx, publish.Blobs(repo, source, blobs)); err != nil {
+		return false, err
 	}
-	_, err = m.e.Store.Apply(ctx, plan.Op{Kind: plan.OpManifest, Repo: repo, Tag: tag, Digest: base.Manifest, Size: int64(len(manifest)), MediaType: mediaType, Data: manifest})
+	_, err = e.Store.Apply(ctx, plan.Op{Kind: plan.OpManifest, Repo: repo, Tag: tag, Digest: base.Manifest, Size: int64(len(manifest)), MediaType: mediaType, Data: manifest})
 	return true, err
-}
-
-// blob brings one blob into repo: from a repository of the same registry that
-// holds it, else from the source. Two repositories never wait for each other's
-// copy longer than that copy takes.
-func (m *mirror) blob(ctx context.Context, repo, source string, b fact.Descriptor) error {
-	first := blobAt{publish.Host(repo), b.Digest}
-	err := m.e.blobs.Do(ctx, first, func() error {
-		err := m.e.bring(ctx, publish.Blobs(repo, source, []fact.Descriptor{b}))
-		if err == nil {
-			m.held.Store(b.Digest, repo)
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	from, _ := m.held.Load(b.Digest)
-	return m.e.bring(ctx, publish.Blobs(repo, from.(string), []fact.Descriptor{b}))
 }

@@ -16,8 +16,8 @@ import (
 
 // send publishes the images that need no solve of their own: retags and
 // appends. Base blobs are brought into the target repositories while the shared
-// layers are still being made.
-func (e *Engine) send(ctx context.Context, tasks []task) {
+// layers are still being made. It returns what needs a solve after all.
+func (e *Engine) send(ctx context.Context, tasks []task) (solves []task) {
 	for i := range tasks {
 		if u := &tasks[i].unit; u.Action == plan.Append {
 			e.layers(ctx, tasks[i])
@@ -25,6 +25,7 @@ func (e *Engine) send(ctx context.Context, tasks []task) {
 	}
 	ready := make(chan task, len(tasks))
 	var wg sync.WaitGroup
+	var mu sync.Mutex
 	wg.Go(func() {
 		defer close(ready)
 		each(ctx, len(tasks), e.publishers(), func(i int) {
@@ -38,11 +39,16 @@ func (e *Engine) send(ctx context.Context, tasks []task) {
 	for range e.publishers() {
 		wg.Go(func() {
 			for t := range ready {
-				e.sendOne(ctx, t)
+				if t, solve := e.sendOne(ctx, t); solve {
+					mu.Lock()
+					solves = append(solves, t)
+					mu.Unlock()
+				}
 			}
 		})
 	}
 	wg.Wait()
+	return solves
 }
 
 func (e *Engine) bringBase(ctx context.Context, t task) error {
@@ -57,37 +63,39 @@ func (e *Engine) bringBase(ctx context.Context, t task) error {
 	return nil
 }
 
-func (e *Engine) sendOne(ctx context.Context, t task) {
+// sendOne publishes one image. When that is a retag of content that is gone, and
+// only a solve can make it again, it returns the task for it.
+func (e *Engine) sendOne(ctx context.Context, t task) (again task, solve bool) {
 	if ctx.Err() != nil {
-		return
+		return t, false
 	}
 	e.note(journal.UnitStarted, t.unit.Image, journal.UnitData{Action: string(t.unit.Action), Key: t.unit.Key})
 	if t.unit.Action == plan.Retag {
 		digest, err := e.retag(ctx, t)
 		if err == nil {
 			e.done(t, digest, "")
-			return
+			return t, false
 		}
 		if !errors.Is(err, registry.ErrNotFound) {
 			e.fail(t, err, false)
-			return
+			return t, false
 		}
 		e.note(journal.Note, t.unit.Image, journal.NoteData{Level: "info", Text: t.unit.From + " is gone, " + t.unit.Image + " is made again"})
 		if t, err = e.again(ctx, t); err != nil {
 			e.fail(t, err, false)
-			return
+			return t, false
 		}
 		if t.unit.Action == plan.Build {
-			e.solve(ctx, []task{t})
-			return
+			return t, true
 		}
 	}
 	digest, shared, err := e.appendOne(ctx, t)
 	if err != nil {
 		e.fail(t, err, shared)
-		return
+	} else {
+		e.done(t, digest, "")
 	}
-	e.done(t, digest, "")
+	return t, false
 }
 
 // again plans an image anew whose content turned out not to exist.

@@ -1,0 +1,228 @@
+package planner
+
+import (
+	"strconv"
+
+	"github.com/lapstrake/lapstrake/internal/decide/publish"
+	"github.com/lapstrake/lapstrake/internal/model/fact"
+	"github.com/lapstrake/lapstrake/internal/model/graph"
+	"github.com/lapstrake/lapstrake/internal/model/plan"
+)
+
+// What the daemon asks of a registry. It is taken to hold nothing yet; one that
+// does sends fewer requests.
+const (
+	// An image that it reads: HEAD of the manifest, GET of manifest and config.
+	readImage = 3
+	// A blob that it looks for, and one that it sends when it is not there.
+	lookBlob, sendBlob = 1, 2
+	// A manifest that it sends: HEAD and PUT.
+	sendManifest = 2
+	// A config that it sends.
+	sendConfig = lookBlob + sendBlob
+)
+
+// What this program asks of a registry, beside publish.Requests.
+const (
+	readManifest, readConfig = 1, 1
+	uploadConfig             = 2
+)
+
+// costs counts requests per registry, and bytes that cross between registries.
+type costs struct {
+	plan  *plan.Plan
+	in    *Input
+	blobs map[blobAt]bool         // in a repository
+	hosts map[blobAt]bool         // copied into a registry: repo is the host
+	sets  map[graph.Digest]string // the repository that a layer set is made in
+	read  map[string]bool         // images that shared steps read
+	bases map[graph.Digest]bool   // layers that the daemon pulls
+}
+
+type blobAt struct {
+	repo string
+	blob graph.Digest
+}
+
+func newCosts(p *plan.Plan, in *Input) costs {
+	return costs{plan: p, in: in, blobs: map[blobAt]bool{}, hosts: map[blobAt]bool{}, sets: map[graph.Digest]string{}, read: map[string]bool{}, bases: map[graph.Digest]bool{}}
+}
+
+func (c *costs) ask(ref string, n int) { c.plan.Requests[publish.Host(ref)] += int64(n) }
+
+// unit counts what one image costs, beside what the ones before it paid for.
+func (c *costs) unit(u *plan.Unit, f *Facts) {
+	switch u.Action {
+	case plan.Retag:
+		c.ask(u.Tags[0], readManifest+len(u.Tags)-len(u.Have))
+	case plan.Append:
+		c.appended(u, f)
+	case plan.Build:
+		c.built(u, f)
+	}
+}
+
+// appended counts an image that this program puts together.
+func (c *costs) appended(u *plan.Unit, f *Facts) {
+	repos := publish.Repos(u.Tags)
+	set, blobs := "", []fact.Descriptor(nil)
+	if u.Layers != "" {
+		set = c.layers(u, f.Variant, repos[0])
+		blobs = unknown(string(u.Layers), len(f.Variant.Shared.Inputs))
+	}
+	from, _ := publish.Split(f.Base.Ref)
+	for _, repo := range repos {
+		c.bring(repo, from, f.Base.Layers)
+		if set != "" {
+			c.bring(repo, set, blobs)
+		}
+		c.ask(repo, uploadConfig)
+		c.tags(u, repo)
+	}
+}
+
+// layers counts the making of a layer set, or the reading of one that is known,
+// and returns its repository.
+func (c *costs) layers(u *plan.Unit, v *graph.Variant, repo string) string {
+	if at := c.sets[u.Layers]; at != "" {
+		return at
+	}
+	c.sets[u.Layers] = repo
+	c.ask(repo, readManifest+readConfig)
+	if c.in.LayersKnown == nil || !c.in.LayersKnown(u.Layers) {
+		c.sources(v)
+		c.ask(repo, len(v.Shared.Inputs)*(lookBlob+sendBlob)+sendConfig+sendManifest)
+	}
+	return repo
+}
+
+// sources counts the images that shared steps read. How many layers they have
+// is not known; one is counted.
+func (c *costs) sources(v *graph.Variant) {
+	for _, s := range v.Graph.Steps {
+		if s.Kind == graph.KindImage && !s.BaseBound && s.Source != "" && !c.read[s.Source] {
+			c.read[s.Source] = true
+			c.ask(s.Source, readImage+1)
+		}
+	}
+}
+
+// built counts an image that the daemon makes, pushes by digest to the first
+// repository and that this program then tags.
+func (c *costs) built(u *plan.Unit, f *Facts) {
+	c.sources(f.Variant)
+	repos := publish.Repos(u.Tags)
+	from, _ := publish.Split(f.Base.Ref)
+	c.ask(from, readImage)
+	c.pulled(f, from)
+	if publish.Host(from) == publish.Host(repos[0]) {
+		c.bring(repos[0], from, f.Base.Layers)
+	}
+	layers := append(append([]fact.Descriptor(nil), f.Base.Layers...), newLayers(u, f.Variant)...)
+	for _, l := range layers {
+		c.ask(repos[0], lookBlob)
+		if at := (blobAt{repos[0], l.Digest}); !c.blobs[at] {
+			c.blobs[at] = true
+			c.ask(repos[0], sendBlob)
+		}
+	}
+	c.ask(repos[0], sendConfig+sendManifest+readManifest)
+	for i, repo := range repos {
+		if i > 0 {
+			c.bring(repo, repos[0], append(layers, unknown(u.Image+" config", 1)...))
+		}
+		c.tags(u, repo)
+	}
+}
+
+// pulled counts the layers that the daemon fetches to run steps on them. One
+// that nothing runs on stays where it is, unless that is another registry.
+func (c *costs) pulled(f *Facts, from string) {
+	across := publish.Host(from) != publish.Host(f.Image.Tags[0])
+	if f.Variant.Shared != nil && !across {
+		return
+	}
+	for _, l := range f.Base.Layers {
+		if c.bases[l.Digest] {
+			continue
+		}
+		c.bases[l.Digest] = true
+		c.ask(from, 1)
+		if across {
+			c.plan.BytesToCopy += l.Size
+		}
+	}
+}
+
+// newLayers stands for the layers that a build adds: those that shared steps
+// make are the same in every image.
+func newLayers(u *plan.Unit, v *graph.Variant) []fact.Descriptor {
+	n := 0
+	for _, h := range v.History {
+		if !h.EmptyLayer {
+			n++
+		}
+	}
+	bound := map[graph.Digest]bool{}
+	for _, s := range v.Graph.Steps {
+		bound[s.Digest] = s.BaseBound
+	}
+	var out []fact.Descriptor
+	for _, s := range v.Graph.Steps {
+		if s.Kind != graph.KindMerge || !s.BaseBound {
+			continue
+		}
+		for _, d := range s.Inputs {
+			if !bound[d] && len(out) < n {
+				out = append(out, fact.Descriptor{Digest: d})
+			}
+		}
+	}
+	return append(out, unknown(u.Image, n-len(out))...)
+}
+
+// unknown stands for n blobs whose digests will be known later.
+func unknown(name string, n int) []fact.Descriptor {
+	out := make([]fact.Descriptor, 0, max(n, 0))
+	for i := range n {
+		out = append(out, fact.Descriptor{Digest: graph.Digest(name + "#" + strconv.Itoa(i))})
+	}
+	return out
+}
+
+// bring counts how blobs come into repo: once each, from another registry only
+// the first time.
+func (c *costs) bring(repo, from string, blobs []fact.Descriptor) {
+	for _, op := range publish.Blobs(repo, from, blobs) {
+		at, host := blobAt{repo, op.Digest}, blobAt{publish.Host(repo), op.Digest}
+		if c.blobs[at] {
+			continue
+		}
+		c.blobs[at] = true
+		if op.Kind == plan.OpCopy && c.hosts[host] {
+			op.Kind = plan.OpMount
+		} else if op.Kind == plan.OpCopy {
+			c.hosts[host] = true
+		}
+		target, source := publish.Requests(op)
+		c.plan.Requests[host.repo] += target
+		if source > 0 {
+			c.plan.Requests[publish.Host(from)] += source
+			c.plan.BytesToCopy += op.Size
+		}
+	}
+}
+
+// tags counts the PUTs of a manifest under an image's tags in one repository.
+func (c *costs) tags(u *plan.Unit, repo string) {
+	var tags []string
+	if c.in.Fleet.Output.KeyTag {
+		tags = append(tags, repo+":"+publish.KeyTag(u.Key))
+	}
+	for _, t := range u.Tags {
+		if r, _ := publish.Split(t); r == repo {
+			tags = append(tags, t)
+		}
+	}
+	c.ask(repo, len(publish.Manifests(repo, tags, publish.Object{})))
+}
