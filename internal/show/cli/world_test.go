@@ -341,6 +341,10 @@ var scrubs = []struct {
 	{regexp.MustCompile(`\b\d+(\.\d)? ([KMGT]i)?B\b`), "SIZE"},
 	{regexp.MustCompile(`("\w*[sS]econds": ?)[0-9.e+-]+`), "${1}TIME"},
 	{regexp.MustCompile(`("phaseSeconds": ?)\{[^}]*\}`), "${1}{TIMES}"},
+	// What a plan predicts is tested where it is decided, and what a registry saw
+	// is shown by the command requests.
+	{regexp.MustCompile(`(?m)^(requests +)[1-9]\d* to `), "${1}N to "},
+	{regexp.MustCompile(`("requests": ?\{)[^}]*`), "${1}N"},
 	{regexp.MustCompile(`("size": )\d+`), "${1}SIZE"},
 	{regexp.MustCompile(`("\w*[bB]ytes\w*": ?)[1-9]\d*`), "${1}SIZE"},
 	{regexp.MustCompile(`\b[0-9a-f]{12}\b`), "ID"},
