@@ -106,9 +106,11 @@ func (e *Engine) again(ctx context.Context, t task) (task, error) {
 	return t, e.bringBase(ctx, t)
 }
 
-// done records an image whose every tag is there.
+// done records an image whose every tag is there. The record need not be on the
+// disk: it outlives this process, and after the death of the machine the
+// registry itself says what is there.
 func (e *Engine) done(t task, digest graph.Digest, temperature string) {
-	e.durable(journal.UnitPublished, t.unit.Image, journal.UnitData{Action: string(t.unit.Action), Key: t.unit.Key, Digest: digest, Tags: t.unit.Tags, Temperature: temperature})
+	e.note(journal.UnitPublished, t.unit.Image, journal.UnitData{Action: string(t.unit.Action), Key: t.unit.Key, Digest: digest, Tags: t.unit.Tags, Temperature: temperature})
 }
 
 // retag republishes a manifest that its repository holds under the tags that

@@ -91,7 +91,7 @@ func (e *Engine) solveOne(ctx context.Context, w *Worker, t task) error {
 	if err != nil {
 		return err
 	}
-	e.durable(journal.UnitBuilt, t.unit.Image, journal.UnitData{Digest: built.Digest, Key: t.unit.Key})
+	e.note(journal.UnitBuilt, t.unit.Image, journal.UnitData{Digest: built.Digest, Key: t.unit.Key})
 	data, mediaType, err := e.Store.Manifest(ctx, repos[0], built.Digest)
 	if err != nil {
 		return err
