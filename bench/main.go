@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -44,6 +45,7 @@ type bench struct {
 	dir     string // temporary
 	bin     string
 	scale   float64
+	files   int
 	host    string
 	reg     *localregistry.Registry
 	pushed  atomic.Int64
@@ -57,18 +59,32 @@ func main() {
 	bin := flag.String("bin", "bin", "folder with lapstrake, buildkitd, runc and buildx")
 	scale := flag.Float64("scale", 1, "multiplies the bases' sizes")
 	full := flag.Int("n", 500, "size of the large fleet")
+	files := flag.Int("files", 3000, "number of files of the agent's source; few make the marginal figures sharper")
+	only := flag.String("only", "", "regular expression: measure only the contenders that match")
 	rounds := flag.Int("rounds", 1, "how often everything is measured, contenders in turn")
 	flag.Parse()
+	pattern, err := regexp.Compile(*only)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *out, *bin, *scale, *full, *rounds); err != nil {
+	if err := run(ctx, *out, *bin, options{*scale, *full, *rounds, *files, pattern}); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		stop()
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, out, bin string, scale float64, full, rounds int) error {
+// options are what the flags say.
+type options struct {
+	scale               float64
+	full, rounds, files int
+	only                *regexp.Regexp
+}
+
+func run(ctx context.Context, out, bin string, o options) error {
 	bin, err := filepath.Abs(bin)
 	if err != nil {
 		return err
@@ -78,34 +94,17 @@ func run(ctx context.Context, out, bin string, scale float64, full, rounds int) 
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{ctx: ctx, dir: dir, bin: bin, scale: scale}
-	if err := b.prepare(full); err != nil {
+	b := &bench{ctx: ctx, dir: dir, bin: bin, scale: o.scale, files: o.files}
+	if err := b.prepare(o.full); err != nil {
 		return err
 	}
 	defer b.reg.Stop(context.WithoutCancel(ctx))
-	sizes := []int{1, 100, full}
-	for range rounds {
-		if err := b.measure("shared-solve", "linked", 1, 1, b.bake); err != nil {
-			return err
-		}
-		for _, n := range sizes {
-			if err := b.measure("lapstrake", "linked", n, 0, b.lapstrake); err != nil {
-				return err
+	for range o.rounds {
+		for _, m := range measurements(o.full) {
+			if !o.only.MatchString(m.name) {
+				continue
 			}
-			if err := b.measure("floor", "linked", n, 0, b.floor); err != nil {
-				return err
-			}
-			for _, jobs := range []int{4, 16} {
-				if err := b.measure("bake-link", "linked", n, jobs, b.bake); err != nil {
-					return err
-				}
-			}
-			if err := b.measure("bake-link-default-daemon", "linked", n, 16, b.bake); err != nil {
-				return err
-			}
-		}
-		for _, n := range []int{20, 60} {
-			if err := b.measure("bake-plain", "plain", n, 4, b.bake); err != nil {
+			if err := b.measure(m.name, m.recipe, m.n, m.jobs, m.run(b)); err != nil {
 				return err
 			}
 		}
@@ -116,6 +115,31 @@ func run(ctx context.Context, out, bin string, scale float64, full, rounds int) 
 	}
 	b.report()
 	return os.WriteFile(out, append(data, '\n'), 0o644)
+}
+
+// measurement is one line of the programme.
+type measurement struct {
+	name, recipe string
+	n, jobs      int
+	run          func(*bench) contender
+}
+
+// measurements are in the order in which they are made: contenders in turn at
+// each size.
+func measurements(full int) []measurement {
+	lapstrake := func(b *bench) contender { return b.lapstrake }
+	bake := func(b *bench) contender { return b.bake }
+	out := []measurement{{"shared-solve", "linked", 1, 1, bake}}
+	for _, n := range []int{1, 100, full} {
+		out = append(out,
+			measurement{"lapstrake", "linked", n, 0, lapstrake},
+			measurement{"lapstrake-facts", "linked", n, 0, lapstrake},
+			measurement{"floor", "linked", n, 0, func(b *bench) contender { return b.floor }},
+			measurement{"bake-link", "linked", n, 4, bake},
+			measurement{"bake-link", "linked", n, 16, bake},
+			measurement{"bake-link-default-daemon", "linked", n, 16, bake})
+	}
+	return append(out, measurement{"bake-plain", "plain", 20, 4, bake}, measurement{"bake-plain", "plain", 60, 4, bake})
 }
 
 // prepare starts the registry and pushes the bases.
@@ -206,7 +230,7 @@ func (b *bench) report() {
 	for _, c := range []struct {
 		name string
 		jobs int
-	}{{"floor", 0}, {"bake-link", 4}, {"bake-link", 16}, {"bake-link-default-daemon", 0}, {"bake-plain", 0}} {
+	}{{"lapstrake-facts", 0}, {"floor", 0}, {"bake-link", 4}, {"bake-link", 16}, {"bake-link-default-daemon", 0}, {"bake-plain", 0}} {
 		if s, ok := slope(c.name, c.jobs); ok {
 			label := c.name
 			if c.jobs > 0 {
