@@ -1,6 +1,7 @@
 package diag_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -68,5 +69,28 @@ func TestEveryCodeIsExplained(t *testing.T) {
 		if code == "" || text == "" || strings.ToLower(string(code)) != string(code) || strings.HasSuffix(text, ".") {
 			t.Errorf("%q: %q", code, text)
 		}
+	}
+}
+
+func TestHelpOf(t *testing.T) {
+	helped := diag.Errorf(diag.Infra, "do this", "it broke")
+	for name, tt := range map[string]struct {
+		err  error
+		want string
+	}{
+		"none":                  {errors.New("x"), ""},
+		"nil":                   {nil, ""},
+		"own":                   {helped, "do this"},
+		"wrapped":               {fmt.Errorf("while: %w", helped), "do this"},
+		"outer wins":            {diag.Errorf(diag.Step, "do that", "%w", helped), "do that"},
+		"outer without":         {diag.Wrap(diag.Step, "op", helped), "do this"},
+		"joined":                {errors.Join(errors.New("x"), helped), "do this"},
+		"joined, none has help": {errors.Join(errors.New("x"), errors.New("y")), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := diag.HelpOf(tt.err); got != tt.want {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+		})
 	}
 }

@@ -22,7 +22,13 @@ func doctor(ctx context.Context, opt Options) []Finding {
 	out := []Finding{{Name: "system", OK: true, Found: "linux " + release()}, root, daemonBinary(ctx, opt.Buildkitd)}
 	out = append(out, runtimeBinary(ctx, opt.Runc)...)
 	dir := existing(opt.State)
-	return append(out, groups(), overlay(dir), disk(dir), loop())
+	for _, f := range []Finding{groups(), overlay(dir)} {
+		if !f.OK && !root.OK {
+			f.Fix = "become root first; this may need nothing else"
+		}
+		out = append(out, f)
+	}
+	return append(out, disk(dir), loop())
 }
 
 func release() string {

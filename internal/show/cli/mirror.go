@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -21,8 +23,8 @@ func (a *app) mirrorCommand() *cobra.Command {
 			"What is there already is not sent again, so the same command goes on after an interruption.",
 		Args: atMost(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if to == "" {
-				return diag.Errorf(diag.Usage, "for example --to registry.example.com/mirror", "no --to: where are the bases copied to?")
+			if err := checkTarget(to); err != nil {
+				return err
 			}
 			eng, _, err := a.open(c.Context(), &f, args)
 			if err != nil {
@@ -44,13 +46,40 @@ func (a *app) mirrorCommand() *cobra.Command {
 			if a.json {
 				return errors.Join(err, json.NewEncoder(a.Out).Encode(results))
 			}
-			fmt.Fprintf(a.Out, "%d bases: %d copied, %d there already, %d not copied\n", len(results), copied, there, len(results)-copied-there)
+			bases := "bases"
+			if len(results) == 1 {
+				bases = "base"
+			}
+			fmt.Fprintf(a.Out, "%d %s: %d copied, %d there already, %d not copied\n", len(results), bases, copied, there, len(results)-copied-there)
 			return err
 		},
 	}
 	f.selection(c)
 	c.Flags().StringVar(&to, "to", "", "`registry` and path to copy to")
 	return c
+}
+
+// checkTarget checks where a mirror goes to. The host must look like one:
+// otherwise the reference would mean Docker Hub.
+func checkTarget(to string) error {
+	const help = "for example --to registry.example.com/mirror"
+	if to == "" {
+		return diag.Errorf(diag.Usage, help, "no --to: where are the bases copied to?")
+	}
+	if strings.Contains(to, "://") {
+		return diag.Errorf(diag.Usage, "leave out what stands before the host; plain HTTP is a setting of the fleet file", "--to=%s is not a registry", to)
+	}
+	host, path, _ := strings.Cut(strings.TrimSuffix(to, "/"), "/")
+	if host != "localhost" && !strings.ContainsAny(host, ".:") {
+		return diag.Errorf(diag.Usage, help, "--to=%s does not begin with a registry's host", to)
+	}
+	part := regexp.MustCompile(`^[a-z0-9]+([._-]+[a-z0-9]+)*$`)
+	for segment := range strings.SplitSeq(path, "/") {
+		if path != "" && !part.MatchString(segment) {
+			return diag.Errorf(diag.Usage, "lower-case letters and digits, with ., - and _ between them", "--to=%s: %q cannot be a part of a repository's name", to, segment)
+		}
+	}
+	return nil
 }
 
 // maxCauses bounds the list of what kept bases from being copied.

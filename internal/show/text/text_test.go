@@ -351,3 +351,36 @@ func TestCount(t *testing.T) {
 		}
 	}
 }
+
+// TestAlikeKinds shows bases that make kinds of their own, but cost the same,
+// as one.
+func TestAlikeKinds(t *testing.T) {
+	kind := func(images int, top string) plan.Kind {
+		return plan.Kind{Variant: graph.Digest(fmt.Sprint(images, top)), Images: images, Action: plan.Build, Shared: 1, BaseBound: 2, Top: []string{top}}
+	}
+	p := &plan.Plan{Fleet: "f", Kinds: []plan.Kind{kind(3, "RUN a"), kind(2, "RUN b"), kind(4, "RUN a")}}
+	var b strings.Builder
+	if err := Plan(&b, p, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	_, got, _ := strings.Cut(b.String(), "costs most\n")
+	want := "     14  executions: 2 steps on each of 7 images, 1 shared\n         RUN a\n      4  executions: 2 steps on each of 2 images, 1 shared\n         RUN b\n"
+	if got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+// TestProblemWithOutput shows what a command printed below the line, and paths
+// without the folder that the reader is in.
+func TestProblemWithOutput(t *testing.T) {
+	var b strings.Builder
+	list := diag.List{{Code: diag.PrepareFailed, Pos: diag.Pos{File: "/w/fleet.yaml", Line: 3, Col: 1}, Source: "- name: x",
+		Message: "prepare x in /w/src failed; it printed\n        one\n\n        two", Help: "see /w/state/log"}}
+	if err := Problems(&b, list, Options{Dir: "/w"}); err != nil {
+		t.Fatal(err)
+	}
+	want := "fleet.yaml:3:1: prepare x in src failed; it printed [prepare-failed]\n    - name: x\n    ^\n    | one\n    | two\n    help: see state/log\n1 problem\n"
+	if b.String() != want {
+		t.Errorf("got:\n%s\nwant:\n%s", b.String(), want)
+	}
+}
