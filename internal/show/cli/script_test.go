@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"hash/fnv"
@@ -9,7 +10,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -20,10 +23,16 @@ import (
 )
 
 // TestMain lets the test binary be lapstrake, too: scripts run it as a program
-// of its own, so that signals, exit codes and the environment are real.
+// of its own, so that signals, exit codes and the environment are real. With
+// TEST_UID it is that user's.
 func TestMain(m *testing.M) {
 	testscript.Main(tests{m}, map[string]func(){
 		"lapstrake": func() {
+			if uid, err := strconv.Atoi(os.Getenv("TEST_UID")); err == nil {
+				if err := errors.Join(syscall.Setgid(uid), syscall.Setuid(uid)); err != nil {
+					panic(err)
+				}
+			}
 			os.Exit(cli.Main(os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 		},
 	})
