@@ -68,10 +68,6 @@ func TestMixed(t *testing.T) {
 	if r.err != nil || r.sum.Strategies["build"] != n {
 		t.Fatalf("%v, %v, failures %+v", r.err, r.sum.Strategies, r.sum.Failures)
 	}
-	// A daemon that other tests use may know some steps already.
-	if r.sum.Rework == nil || *r.sum.Rework > 1 {
-		t.Errorf("%d steps executed of %d distinct: something ran twice", *r.sum.StepsExecuted, *r.sum.StepsDistinct)
-	}
 	for _, s := range r.sum.Steps {
 		if s.Kind == graph.KindExec && !s.Shared && s.Executed != n {
 			t.Errorf("%s: executed %d times for %d images", s.Name, s.Executed, n)
