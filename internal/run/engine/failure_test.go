@@ -1,3 +1,5 @@
+//go:build linux
+
 package engine_test
 
 import (
@@ -21,6 +23,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/decide/summary"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
+	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
 	"github.com/lapstrake/lapstrake/internal/run/engine"
@@ -169,7 +172,7 @@ func TestTroubleInPassing(t *testing.T) {
 		// least is how often the first rule must have applied.
 		least int
 	}{
-		{name: "too many requests, eight times", rules: []testfleet.Rule{{Status: http.StatusTooManyRequests, RetryAfter: "1", Times: 8}}, least: 8},
+		{name: "too many requests, four times", rules: []testfleet.Rule{{Status: http.StatusTooManyRequests, RetryAfter: "1", Times: 4}}, least: 4},
 		{name: "too many requests while publishing", rules: []testfleet.Rule{{Method: http.MethodPut, Path: "^/v2/troubled/manifests/[^:]+$", Status: http.StatusTooManyRequests, RetryAfter: "1", Times: 4}}, least: 4},
 		{name: "one request in ten fails", rules: []testfleet.Rule{{Status: http.StatusBadGateway, Chance: 0.1, Seed: 1}}, least: 4},
 		{name: "one connection in ten is reset", rules: []testfleet.Rule{{Fault: testfleet.FaultResetBefore, Chance: 0.1, Seed: 2}}, least: 4},
@@ -591,5 +594,60 @@ func TestEventsOfFailure(t *testing.T) {
 	}
 	if diff := cmp.Diff([]journal.Kind{journal.UnitStarted, journal.UnitFailed}, kinds); diff != "" {
 		t.Errorf("events of an image (-want +got):\n%s", diff)
+	}
+}
+
+// TestLayersOutOfReach has layers of an earlier run that the registry does not
+// hand out for another reason than that they are gone: they are not made again.
+func TestLayersOutOfReach(t *testing.T) {
+	s := newSite(t, 2)
+	c := command{fleet: s.fleet(s.recipe("linked"), "reach"), state: t.TempDir()}
+	first := s.build(t.Context(), c)
+	first.done(t, map[plan.Action]int{plan.Append: 2})
+	var layers journal.LayersData
+	for _, e := range eventsOf(t, first.run) {
+		if e.Kind == journal.LayersReady {
+			if err := e.Decode(&layers); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	c.options.Planner.Skip = planner.SkipNever
+	s.trouble(testfleet.Rule{Method: http.MethodGet, Path: "^/v2/reach/manifests/" + string(layers.Digest), Status: http.StatusForbidden})
+	o := s.build(t.Context(), c)
+	o.kind(t, diag.Infra)
+	if o.daemons != 0 || len(o.sum.Failures) != 1 || !o.sum.Failures[0].Shared || len(o.sum.Failures[0].Images) != 2 {
+		t.Errorf("%d daemons; failures %s", o.daemons, failures(o.sum))
+	}
+	s.trouble()
+	o = s.build(t.Context(), c)
+	o.done(t, map[plan.Action]int{plan.Append: 2})
+	if o.daemons != 0 {
+		t.Errorf("the layers were made again")
+	}
+	s.onlyOne(t, "reach")
+}
+
+// TestSolveIsTriedAgain has a registry forget an upload of the daemon, which does
+// not begin another one: the solve fails.
+func TestSolveIsTriedAgain(t *testing.T) {
+	for _, kind := range kinds() {
+		t.Run(kind.recipe, func(t *testing.T) {
+			s := newSite(t, 1)
+			f := s.fleet(s.recipe(kind.recipe), "tried")
+			p := s.trouble(testfleet.Rule{Method: http.MethodPut, Path: "^/v2/tried/blobs/uploads/", Status: http.StatusNotFound, Times: 1})
+			o := s.build(t.Context(), command{fleet: f, state: t.TempDir()})
+			o.done(t, map[plan.Action]int{kind.action: 1})
+			again := slices.ContainsFunc(o.sum.Notes, func(n journal.NoteData) bool { return strings.HasPrefix(n.Text, "tried again: ") })
+			if !again || p.Applied()[0] != 1 {
+				t.Errorf("%d refusals, notes %v", p.Applied()[0], o.sum.Notes)
+			}
+			for _, row := range o.sum.Steps {
+				if row.Kind == graph.KindExec && row.Executed != 1 {
+					t.Errorf("%s was executed %d times", row.Name, row.Executed)
+				}
+			}
+			s.onlyOne(t, "tried")
+		})
 	}
 }

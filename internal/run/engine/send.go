@@ -203,11 +203,13 @@ func (e *Engine) layers(ctx context.Context, t task) *future[layerSet] {
 	return f
 }
 
-// makeLayers finds a layer set that an earlier run left in a registry, or makes it.
+// makeLayers finds a layer set that an earlier run left in a registry, or makes
+// it. Only "not found" means that it is gone, but a registry that is not the
+// target may be gone as a whole.
 func (e *Engine) makeLayers(ctx context.Context, id graph.Digest, v *graph.Variant, repo string) (layerSet, error) {
 	if at, ok := e.Index.Layers(id); ok {
 		set, err := e.readLayers(ctx, at.Repo, at.Digest)
-		if err == nil || ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil || publish.Host(at.Repo) == publish.Host(repo) && !errors.Is(err, registry.ErrNotFound) {
 			return set, err
 		}
 		e.note(journal.Note, "", journal.NoteData{Level: "info", Text: "shared layers of an earlier run are gone and made again: " + err.Error()})
@@ -219,8 +221,7 @@ func (e *Engine) makeLayers(ctx context.Context, id graph.Digest, v *graph.Varia
 		return layerSet{}, err
 	}
 	steps := e.solveSteps("", planned(v, nil))
-	built, err := w.Solver.Solve(ctx, e.job(v.Shared.Definition, repo), steps.record)
-	steps.flush()
+	built, err := e.attempts(ctx, w, e.job(v.Shared.Definition, repo), steps, steps.record)
 	if err != nil {
 		return layerSet{}, err
 	}

@@ -2,7 +2,10 @@ package engine
 
 import (
 	"context"
+	"errors"
+	"time"
 
+	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
 	"github.com/lapstrake/lapstrake/internal/decide/evidence"
 	"github.com/lapstrake/lapstrake/internal/decide/publish"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
@@ -86,8 +89,7 @@ func (e *Engine) solveOne(ctx context.Context, w *Worker, t task) error {
 		return ""
 	}}
 	steplog := e.solveSteps(t.unit.Image, find)
-	built, err := w.Solver.Solve(ctx, job, func(r journal.StepRecord) { warmth.Add(r); steplog.record(r) })
-	steplog.flush()
+	built, err := e.attempts(ctx, w, job, steplog, func(r journal.StepRecord) { warmth.Add(r); steplog.record(r) })
 	if err != nil {
 		return err
 	}
@@ -106,6 +108,37 @@ func (e *Engine) solveOne(ctx context.Context, w *Worker, t task) error {
 	}
 	e.done(t, built.Digest, warmth.Temperature())
 	return nil
+}
+
+// How often a solve is tried, and the pause before the second time; the next
+// ones are twice as long each.
+const (
+	solveAttempts = 3
+	solvePause    = time.Second
+)
+
+// attempts runs a solve, and runs it again when it failed in passing: the daemon
+// tries hardly again what a registry did not answer, and has kept what is done.
+func (e *Engine) attempts(ctx context.Context, w *Worker, job plan.Job, log *solveSteps, record func(journal.StepRecord)) (plan.Built, error) {
+	for n := 0; ; n++ {
+		built, err := w.Solver.Solve(ctx, job, record)
+		log.flush()
+		if err == nil || n+1 == solveAttempts || !passing(err) {
+			return built, err
+		}
+		e.note(journal.Note, log.image, journal.NoteData{Level: "warning", Text: "tried again: " + err.Error()})
+		select {
+		case <-time.After(solvePause << n):
+		case <-ctx.Done():
+			return built, diag.Wrap(diag.Interrupted, "solve", context.Cause(ctx))
+		}
+	}
+}
+
+// passing tells whether a solve failed for a reason that may go away by itself:
+// one of the infrastructure that nothing is known to be done about.
+func passing(err error) bool {
+	return diag.KindOf(err) == diag.Infra && diag.HelpOf(err) == "" && !errors.Is(err, buildkit.ErrLost) && !errors.Is(err, buildkit.ErrNoSpace)
 }
 
 // spread brings the blobs of a manifest from one repository into another.
