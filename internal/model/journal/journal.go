@@ -27,17 +27,28 @@ const (
 	PhaseStarted  Kind = "phase.started"  // PhaseData
 	PhaseEnded    Kind = "phase.ended"    // PhaseData
 	Planned       Kind = "planned"        // PlannedData; once, after the plan is known
+	Scheduling    Kind = "scheduling"     // SchedulingData; the limits that a schedule keeps to
+	SharedQueued  Kind = "shared.queued"  // Step; a shared step that builds wait for
+	UnitQueued    Kind = "unit.queued"    // QueuedData; the image waits for a solve
+	Queued        Kind = "queued"         // no data; everything that waits is queued
+	SharedStarted Kind = "shared.started" // Step, Worker
+	SharedReady   Kind = "shared.ready"   // Step, Worker: its result is on that daemon
+	SharedFailed  Kind = "shared.failed"  // FailData; with Again it is tried again
 	UnitStarted   Kind = "unit.started"   // UnitData
+	UnitRetried   Kind = "unit.retried"   // FailData; the image waits again
 	UnitBuilt     Kind = "unit.built"     // UnitData; a solve pushed its layers
 	UnitPut       Kind = "unit.put"       // UnitData; a manifest is about to be sent, written before it is
 	UnitPublished Kind = "unit.published" // UnitData; every tag is there
 	UnitFailed    Kind = "unit.failed"    // FailData
 	UnitSkipped   Kind = "unit.skipped"   // UnitData
 	WorkerReady   Kind = "worker.ready"   // WorkerData; a daemon answered
+	WorkerLost    Kind = "worker.lost"    // FailData; what ran on it waits again
 	LayersReady   Kind = "layers.ready"   // LayersData
 	StepDone      Kind = "step.done"      // StepData
-	Released      Kind = "released"       // ReleaseData
+	Releasing     Kind = "releasing"      // no data; a release of a worker's dead records begins
+	Released      Kind = "released"       // ReleaseData; ends a release, whatever came of it
 	Disk          Kind = "disk"           // DiskData
+	Forecast      Kind = "forecast"       // ForecastData
 	Requests      Kind = "requests"       // RequestData; running totals
 	Note          Kind = "note"           // NoteData
 )
@@ -78,6 +89,11 @@ type RunData struct {
 
 // WorkerData says which daemon a run uses.
 type WorkerData struct {
+	Address string `json:"address,omitempty"`
+	// Disk is the first reading of its file system; nil when it is not ours.
+	Disk *DiskData `json:"disk,omitempty"`
+	// Holds are the bytes that the daemon held of it then.
+	Holds int64 `json:"holds,omitempty"`
 	// Versions are versions of programs by name.
 	Versions map[string]string `json:"versions,omitempty"`
 }
@@ -110,6 +126,57 @@ type UnitData struct {
 	Tags   []string     `json:"tags,omitempty"`
 	// Temperature is cold, partial, warm or skipped, for images that were built.
 	Temperature string `json:"temperature,omitempty"`
+	// Promised is the disk in bytes that the image was given to start with.
+	Promised int64 `json:"promised,omitempty"`
+}
+
+// SchedulingData are the limits that the schedule of a run keeps to.
+type SchedulingData struct {
+	// Jobs is the most solves at once on one worker, Workers the number of
+	// workers that are expected.
+	Jobs    int `json:"jobs"`
+	Workers int `json:"workers"`
+	// Budget is what a daemon may hold, in bytes; 0 means no limit of its own.
+	Budget int64 `json:"budget,omitempty"`
+	// Share is the same as a share of the file system, above 0 up to 1; 0 means none.
+	Share float64 `json:"share,omitempty"`
+	// LeaveFree are bytes of the file system that stay free in any case.
+	LeaveFree int64 `json:"leaveFree,omitempty"`
+	// Limit is the run's time limit; 0 means none.
+	Limit time.Duration `json:"limit,omitempty"`
+}
+
+// QueuedData is an image that waits for a solve, as the scheduler sees it.
+type QueuedData struct {
+	// Layers are the base's, lowest first.
+	Layers []LayerData `json:"layers,omitempty"`
+	// Needs are the shared steps that must have run before.
+	Needs []graph.Digest `json:"needs,omitempty"`
+	// Bytes and Took are what earlier runs of the same steps lead to expect:
+	// disk beside the base, and time; 0 when there were none.
+	Bytes int64         `json:"bytes,omitempty"`
+	Took  time.Duration `json:"took,omitempty"`
+}
+
+// LayerData is one layer of a base; Bytes is its compressed size.
+type LayerData struct {
+	Digest graph.Digest `json:"digest"`
+	Bytes  int64        `json:"bytes"`
+}
+
+// ForecastData is where a run is going: its whole wall time and the highest
+// reading of the disk, each with a 90 % interval.
+type ForecastData struct {
+	Done int             `json:"done"` // images that the forecast rests on
+	Wall Interval[int64] `json:"wall"` // nanoseconds
+	Peak Interval[int64] `json:"peak"` // bytes; zero when the disk is not ours
+}
+
+// Interval is a value with the bounds of its interval.
+type Interval[T int64 | float64] struct {
+	Low   T `json:"low"`
+	Value T `json:"value"`
+	High  T `json:"high"`
 }
 
 // FailData says why an image failed.
@@ -123,7 +190,17 @@ type FailData struct {
 	Shared bool   `json:"shared,omitempty"`
 	// Log is the tail of the step's output.
 	Log string `json:"log,omitempty"`
+	// Reason says for a retry what is to blame: one of the Retry constants.
+	Reason string `json:"reason,omitempty"`
 }
+
+// The reasons for which an image, or a shared step, waits again.
+const (
+	RetryPassing = "passing" // it may go away by itself
+	RetryDisk    = "disk"    // the daemon's disk is full
+	RetryBudget  = "budget"  // stopped by the scheduler to keep the budget
+	RetryWorker  = "worker"  // its daemon is gone
+)
 
 // LayersData says that a layer set is in a repository.
 type LayersData struct {
@@ -153,6 +230,19 @@ type ReleaseData struct {
 	Records int           `json:"records"`
 	Bytes   int64         `json:"bytes"`
 	Took    time.Duration `json:"took"`
+	// Images is the number of published images that this was for; Own are the
+	// bytes above their bases, Base those of base layers, and Compressed what
+	// the same layers take in a registry.
+	Images     int   `json:"images,omitempty"`
+	Own        int64 `json:"own,omitempty"`
+	Base       int64 `json:"base,omitempty"`
+	Compressed int64 `json:"compressed,omitempty"`
+	// Before and After are the daemon's records by type, in bytes.
+	Before map[string]int64 `json:"before,omitempty"`
+	After  map[string]int64 `json:"after,omitempty"`
+	// Error says why not everything went; TimedOut that a deadline ended it.
+	Error    string `json:"error,omitempty"`
+	TimedOut bool   `json:"timedOut,omitempty"`
 }
 
 // DiskData is a reading of the file system that holds the daemon's state.
@@ -162,6 +252,10 @@ type DiskData struct {
 	Total int64 `json:"total"`
 	// Budget is what the run may use; 0 when it has no budget.
 	Budget int64 `json:"budget,omitempty"`
+	// IO and Memory are the shares of the last seconds in which some task waited
+	// for them, in percent, by the kernel's pressure figures; 0 when not known.
+	IO     float64 `json:"io,omitempty"`
+	Memory float64 `json:"memory,omitempty"`
 }
 
 // RequestData are totals since the run was started.
