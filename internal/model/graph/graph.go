@@ -47,6 +47,12 @@ const (
 	KindOther Kind = "other"
 )
 
+// Source tells whether a step of the kind reads something from outside the
+// graph. A solver looks sources up in every solve, whatever its cache holds.
+func (k Kind) Source() bool {
+	return k == KindImage || k == KindLocal || k == KindGit || k == KindHTTP
+}
+
 // Key is a step's name that stays the same while other steps change.
 type Key struct {
 	Stage   string `json:"stage"`

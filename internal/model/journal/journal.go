@@ -28,12 +28,12 @@ const (
 	PhaseEnded    Kind = "phase.ended"    // PhaseData
 	Planned       Kind = "planned"        // PlannedData; once, after the plan is known
 	Scheduling    Kind = "scheduling"     // SchedulingData; the limits that a schedule keeps to
-	SharedQueued  Kind = "shared.queued"  // Step; a shared step that builds wait for
+	SharedQueued  Kind = "shared.queued"  // SharedData; Step is a shared step that builds wait for
 	UnitQueued    Kind = "unit.queued"    // QueuedData; the image waits for a solve
 	Queued        Kind = "queued"         // no data; everything that waits is queued
-	SharedStarted Kind = "shared.started" // Step, Worker
-	SharedReady   Kind = "shared.ready"   // Step, Worker: its result is on that daemon
-	SharedFailed  Kind = "shared.failed"  // FailData; with Again it is tried again
+	SharedStarted Kind = "shared.started" // SharedData; Step, Worker
+	SharedReady   Kind = "shared.ready"   // SharedData; Step, Worker: its result is on that daemon
+	SharedFailed  Kind = "shared.failed"  // FailData; with a Reason it is tried again
 	UnitStarted   Kind = "unit.started"   // UnitData
 	UnitRetried   Kind = "unit.retried"   // FailData; the image waits again
 	UnitBuilt     Kind = "unit.built"     // UnitData; a solve pushed its layers
@@ -158,6 +158,12 @@ type QueuedData struct {
 	Took  time.Duration `json:"took,omitempty"`
 }
 
+// SharedData is about a shared step. Its name is for people, and may be left out
+// of all events of the step but one.
+type SharedData struct {
+	Name string `json:"name,omitempty"`
+}
+
 // LayerData is one layer of a base; Bytes is its compressed size.
 type LayerData struct {
 	Digest graph.Digest `json:"digest"`
@@ -223,7 +229,18 @@ type StepData struct {
 	LogSize int64         `json:"logSize,omitempty"`
 	// Kind is the planned step's; empty when the vertex was not planned.
 	Kind graph.Kind `json:"kind,omitempty"`
+	// Parts are as in StepRecord; absent when there were none.
+	Parts map[string]time.Duration `json:"parts,omitempty"`
 }
+
+// The parts of a vertex, apart from the work that is its own.
+const (
+	PartResolve = "resolve" // asking a registry what a reference means
+	PartPull    = "pull"    // fetching layers
+	PartUnpack  = "unpack"  // extracting layers
+	PartExport  = "export"  // making layers, config and manifest of a result
+	PartPush    = "push"    // sending them
+)
 
 // ReleaseData is one release of records of the daemon.
 type ReleaseData struct {
@@ -250,7 +267,8 @@ type DiskData struct {
 	Used  int64 `json:"used"`
 	Free  int64 `json:"free"`
 	Total int64 `json:"total"`
-	// Budget is what the run may use; 0 when it has no budget.
+	// Budget is what Used may be at most by the run's budget, which others' bytes
+	// do not count against; 0 when it has no budget.
 	Budget int64 `json:"budget,omitempty"`
 	// IO and Memory are the shares of the last seconds in which some task waited
 	// for them, in percent, by the kernel's pressure figures; 0 when not known.
@@ -286,6 +304,10 @@ type StepRecord struct {
 	Error     string
 	// Pulled is the number of bytes fetched so far.
 	Pulled int64
+	// Parts say how long the vertex was at work on what the solver reports apart,
+	// by the Part constants. What is done at once counts once. Nil when there was
+	// nothing of the kind; never changed after it was reported.
+	Parts map[string]time.Duration
 	// Log is new output since the last report.
 	Log []byte
 }
