@@ -267,8 +267,8 @@ type DiskData struct {
 	Used  int64 `json:"used"`
 	Free  int64 `json:"free"`
 	Total int64 `json:"total"`
-	// Budget is what Used may be at most by the run's budget, which others' bytes
-	// do not count against; 0 when it has no budget.
+	// Budget is the highest Used that the budget of the run allows, with the bytes
+	// of others that were there before it; 0 when it has no budget.
 	Budget int64 `json:"budget,omitempty"`
 	// IO and Memory are the shares of the last seconds in which some task waited
 	// for them, in percent, by the kernel's pressure figures; 0 when not known.
