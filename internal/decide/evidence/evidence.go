@@ -22,8 +22,6 @@
 package evidence
 
 import (
-	"strings"
-
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 )
@@ -40,9 +38,8 @@ const (
 // it is not for concurrent use.
 type Tally struct {
 	// Kind tells the kind of a planned step by the digest that the solver
-	// reports, and "" for a vertex that was not planned. When Kind is nil,
-	// sources and the solver's own work are told by the names that BuildKit
-	// gives them.
+	// reports, and "" for a vertex that was not planned. When Kind is nil, kinds
+	// are told by [KindOf].
 	Kind func(graph.Digest) graph.Kind
 	// Ran tells whether this run executed a step earlier; may be nil. It is
 	// asked once for each step, when that is first reported.
@@ -91,22 +88,11 @@ func (t *Tally) Temperature() string {
 }
 
 func (t *Tally) counts(r journal.StepRecord) bool {
+	kind := graph.Kind("")
 	if t.Kind == nil {
-		return work(r.Name)
+		kind = KindOf(r.Name)
+	} else {
+		kind = t.Kind(r.Digest)
 	}
-	switch t.Kind(r.Digest) {
-	case graph.KindExec, graph.KindFile, graph.KindOther:
-		return true
-	}
-	return false
-}
-
-// work tells a step that does work by the name that BuildKit shows.
-func work(name string) bool {
-	for _, prefix := range []string{"[internal] ", "[auth] ", "exporting ", "importing ", "merge ", "diff ", "docker-image://", "local://", "oci-layout://", "https://", "http://", "git://", "resolve "} {
-		if strings.HasPrefix(name, prefix) {
-			return false
-		}
-	}
-	return name != "" && !strings.Contains(name, "] FROM ")
+	return kind != "" && kind != graph.KindMerge && kind != graph.KindDiff && !kind.Source()
 }
