@@ -34,6 +34,13 @@ type Fleet struct {
 	Registries []Registry `json:"registries,omitempty"`
 	// Jobs is the number of solves at once; 0 means the default.
 	Jobs int `json:"jobs,omitempty"`
+	// Disk is what each daemon may use of its disk.
+	Disk Disk `json:"disk,omitzero"`
+	// Deadlines say how long things may take.
+	Deadlines Deadlines `json:"deadlines,omitzero"`
+	// Workers are the daemons to use, by unique name or address; none means the
+	// embedded one.
+	Workers []Worker `json:"workers,omitempty"`
 }
 
 // Recipe is a Dockerfile with its contexts and arguments.

@@ -73,6 +73,11 @@ type Options struct {
 	Jobs int
 	// Publishers is the number of images that are published at once; 0 means 16.
 	Publishers int
+	// Disk is what each daemon may use of its disk; the zero value is no limit.
+	Disk fleet.Disk
+	// Deadlines say how long things may take before they are cancelled, in the
+	// daemon too; zero means none.
+	Deadlines fleet.Deadlines
 }
 
 // Engine makes the images of one fleet.
