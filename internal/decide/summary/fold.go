@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
 )
@@ -21,18 +22,26 @@ type state struct {
 	mono    time.Duration
 	planned int
 	phases  map[string]*phase
+	open    []string // phases that go on
 	// done and now are totals of finished starts, and of the present one.
 	done, now journal.RequestData
 	requests  bool
 
 	rows      map[rowKey]*Step
-	ran       map[execution]bool // steps that were executed; true: and failed
-	failed    map[string]bool    // images that failed at some time
+	shared    map[graph.Digest]*executed
 	excused   int64
 	baseBytes int64
 	stepBytes int64 // pulled by the daemon
 	basePull  int64
 	baseSeen  bool
+
+	works    map[string]*work
+	queue    map[graph.Digest]*share
+	partRows map[partKey]*Part
+	disk     curve
+	readings map[string]journal.DiskData // the last of each worker
+	releases map[string]bool             // workers with a release under way
+	released histogram
 
 	failures map[failKey]*Failure
 	failedBy map[string]failKey
@@ -53,8 +62,10 @@ type failKey struct {
 
 func newState() state {
 	return state{
-		phases: map[string]*phase{}, rows: map[rowKey]*Step{}, ran: map[execution]bool{},
-		failed: map[string]bool{}, failures: map[failKey]*Failure{}, failedBy: map[string]failKey{},
+		phases: map[string]*phase{}, rows: map[rowKey]*Step{}, shared: map[graph.Digest]*executed{},
+		works: map[string]*work{}, queue: map[graph.Digest]*share{}, partRows: map[partKey]*Part{},
+		readings: map[string]journal.DiskData{}, releases: map[string]bool{},
+		failures: map[failKey]*Failure{}, failedBy: map[string]failKey{},
 	}
 }
 
@@ -100,24 +111,51 @@ func (s *Summary) apply(e *journal.Event) bool {
 		return with(e, func(d journal.UnitData) { s.unit(e, d) })
 	case journal.UnitFailed:
 		return with(e, func(d journal.FailData) { s.unitFailed(e, d) })
-	case journal.WorkerReady:
-		return with(e, func(d journal.WorkerData) { s.versions(d.Versions) })
 	case journal.LayersReady:
 		return with(e, func(d journal.LayersData) { s.Layers[LayersKey{d.Layers, d.Repo}] = d })
 	case journal.StepDone:
 		return with(e, func(d journal.StepData) { s.step(e, d) })
-	case journal.Released:
-		return with(e, s.released)
-	case journal.Disk:
-		return with(e, s.disk)
 	case journal.Requests:
-		return with(e, func(d journal.RequestData) { s.fold.now, s.fold.requests = d, true })
+		return with(e, s.moved)
 	case journal.Note:
 		return with(e, func(d journal.NoteData) {
 			if len(s.Notes) < maxNotes {
 				s.Notes = append(s.Notes, d)
 			}
 		})
+	}
+	return s.applySchedule(e)
+}
+
+// applySchedule is apply for what a schedule and its workers do.
+func (s *Summary) applySchedule(e *journal.Event) bool {
+	switch e.Kind {
+	case journal.Scheduling:
+		return with(e, s.scheduling)
+	case journal.SharedQueued, journal.SharedStarted, journal.SharedReady:
+		return with(e, func(d journal.SharedData) { s.share(e, d.Name) })
+	case journal.SharedFailed:
+		return with(e, func(d journal.FailData) { s.shareFailed(e, d) })
+	case journal.UnitQueued:
+		s.queued(e.Unit)
+		return true
+	case journal.Queued:
+		return true
+	case journal.UnitRetried:
+		return with(e, func(d journal.FailData) { s.retried(e, d) })
+	case journal.WorkerReady:
+		return with(e, func(d journal.WorkerData) { s.workerReady(e, d) })
+	case journal.WorkerLost:
+		return with(e, func(d journal.FailData) { s.workerLost(e, d) })
+	case journal.Releasing:
+		s.fold.releases[e.Worker] = true
+		return true
+	case journal.Released:
+		return with(e, func(d journal.ReleaseData) { s.released(e, d) })
+	case journal.Disk:
+		return with(e, func(d journal.DiskData) { s.read(e.Worker, d) })
+	case journal.Forecast:
+		return with(e, s.forecast)
 	}
 	return false
 }
@@ -144,19 +182,23 @@ func (s *Summary) restart() {
 	s.fold.done = sum(s.fold.done, s.fold.now)
 	s.fold.now = journal.RequestData{}
 	s.Exit, s.Cause = nil, ""
+	s.idle()
 }
 
 func (s *Summary) clock(e *journal.Event) {
 	s.fold.mono = max(s.fold.mono, e.Mono)
-	wall := s.fold.mono.Seconds()
-	s.WallSeconds = &wall
+	if s.WallSeconds == nil {
+		s.WallSeconds = new(float64)
+	}
+	*s.WallSeconds = s.fold.mono.Seconds()
 	if e.Wall.IsZero() {
 		return
 	}
 	if s.Started == nil {
-		s.Started = &e.Wall
+		first := e.Wall
+		s.Started, s.Last = &first, new(time.Time)
 	}
-	s.Last = &e.Wall
+	*s.Last = e.Wall
 }
 
 func (s *Summary) runStarted(d journal.RunData) {
@@ -183,6 +225,7 @@ func (s *Summary) phaseStarted(name string) {
 	}
 	if p.open == 0 {
 		p.since = s.fold.mono
+		s.fold.open = append(s.fold.open, name)
 	}
 	p.open++
 }
@@ -194,6 +237,8 @@ func (s *Summary) phaseEnded(name string) {
 	}
 	if p.open--; p.open == 0 {
 		p.total += s.fold.mono - p.since
+		s.PhaseSeconds[name] = p.total.Seconds()
+		s.fold.open = slices.DeleteFunc(s.fold.open, func(x string) bool { return x == name })
 	}
 }
 
@@ -204,7 +249,7 @@ func (s *Summary) plan(d journal.PlannedData) {
 	s.fold.baseBytes = max(s.fold.baseBytes, d.BaseBytes)
 	grow(&s.StepsDistinct, d.StepsDistinct)
 	// From here on it would be known if a step ran.
-	s.StepsExecuted, s.StepsCached = add(s.StepsExecuted, 0), add(s.StepsCached, 0)
+	s.StepsExecuted, s.StepsCached = orZero(s.StepsExecuted), orZero(s.StepsCached)
 }
 
 // stateAfter is the state that an event puts an image in.
@@ -227,6 +272,7 @@ func stateAfter(k journal.Kind) State {
 func (s *Summary) unit(e *journal.Event, d journal.UnitData) {
 	u := s.Units[e.Unit]
 	if e.Kind == journal.UnitSkipped && u.State == Published {
+		s.end(e.Unit)
 		return
 	}
 	s.count(u, -1)
@@ -242,12 +288,14 @@ func (s *Summary) unit(e *journal.Event, d journal.UnitData) {
 	if len(d.Tags) > 0 {
 		u.Tags = d.Tags
 	}
+	set(&u.Worker, e.Worker)
 	if e.Kind == journal.UnitStarted {
 		u.Attempts++
 	}
 	u.Attempts = max(u.Attempts, e.Attempt)
 	s.Units[e.Unit] = u
 	s.count(u, 1)
+	s.progress(e, d.Promised)
 }
 
 func (s *Summary) unitFailed(e *journal.Event, d journal.FailData) {
@@ -258,7 +306,8 @@ func (s *Summary) unitFailed(e *journal.Event, d journal.FailData) {
 	u.Attempts = max(u.Attempts, e.Attempt)
 	s.Units[e.Unit] = u
 	s.count(u, 1)
-	s.fold.failed[e.Unit] = true
+	s.work(e.Unit).fails++
+	s.end(e.Unit)
 
 	k := failKey{d.Kind, d.Cause, d.Step, d.Shared}
 	f := s.fold.failures[k]
@@ -315,6 +364,9 @@ func (s *Summary) count(u UnitState, n int) {
 		if s.Strategies[action] += n; s.Strategies[action] == 0 {
 			delete(s.Strategies, action)
 		}
+		if w := s.worker(u.Worker); w != nil {
+			w.Images += n
+		}
 	default:
 		return
 	}
@@ -341,17 +393,12 @@ func (s *Summary) warmth(temperature string, n int) {
 	s.Temperature = &t
 }
 
-func (s *Summary) released(d journal.ReleaseData) {
-	s.ReleasedBytes = add(s.ReleasedBytes, d.Bytes)
-	s.ReleaseSeconds = add(s.ReleaseSeconds, d.Took.Seconds())
-}
-
-func (s *Summary) disk(d journal.DiskData) {
-	grow(&s.DiskPeakBytes, d.Used)
-	s.DiskFinalBytes = &d.Used
-	if d.Budget > 0 {
-		s.DiskBudgetBytes = &d.Budget
-	}
+// moved takes the client's totals.
+func (s *Summary) moved(d journal.RequestData) {
+	s.fold.now, s.fold.requests = d, true
+	r := sum(s.fold.done, d)
+	s.Requests, s.Retries, s.MountsRefused = r.Hosts, &r.Retries, &r.MountsRefused
+	s.BytesPushed, s.BytesMounted = &r.Pushed, &r.Mounted
 }
 
 // derive sets the figures that follow from others.
@@ -360,30 +407,22 @@ func (s *Summary) derive() {
 	settled := s.Built + s.Skipped + s.Retagged + s.Failed
 	s.Images = max(f.planned, len(s.Units))
 	s.Pending = s.Images - settled
-	for name, p := range f.phases {
-		total := p.total
-		if p.open > 0 {
-			total += f.mono - p.since
-		}
-		s.PhaseSeconds[name] = total.Seconds()
+	s.Live.Releasing = len(f.releases)
+	for _, name := range f.open {
+		p := f.phases[name]
+		s.PhaseSeconds[name] = (p.total + f.mono - p.since).Seconds()
 	}
-	if f.requests {
-		r := sum(f.done, f.now)
-		s.Requests, s.Retries, s.MountsRefused = r.Hosts, &r.Retries, &r.MountsRefused
-		s.BytesPushed, s.BytesMounted = &r.Pushed, &r.Mounted
-		pulled := r.Pulled + f.stepBytes
-		s.BytesPulled = &pulled
-	} else if f.stepBytes > 0 {
-		pulled := f.stepBytes
-		s.BytesPulled = &pulled
+	if f.requests || f.stepBytes > 0 {
+		s.BytesPulled = orZero(s.BytesPulled)
+		*s.BytesPulled = f.done.Pulled + f.now.Pulled + f.stepBytes
 	}
 	if s.StepsDistinct != nil && *s.StepsDistinct > 0 && s.StepsExecuted != nil {
-		r := float64(*s.StepsExecuted-f.excused) / float64(*s.StepsDistinct)
-		s.Rework = &r
+		s.Rework = orZero(s.Rework)
+		*s.Rework = float64(*s.StepsExecuted-f.excused) / float64(*s.StepsDistinct)
 	}
 	if f.baseBytes > 0 && f.baseSeen {
-		r := float64(f.basePull) / float64(f.baseBytes)
-		s.Repull = &r
+		s.Repull = orZero(s.Repull)
+		*s.Repull = float64(f.basePull) / float64(f.baseBytes)
 	}
 }
 
@@ -408,11 +447,12 @@ func set[T ~string](to *T, v T) {
 	}
 }
 
-func add[T int64 | float64](p *T, n T) *T {
-	if p != nil {
-		n += *p
+// orZero is p, or a new zero: from here on the figure is measured.
+func orZero[T any](p *T) *T {
+	if p == nil {
+		return new(T)
 	}
-	return &n
+	return p
 }
 
 func grow(p **int64, n int64) {

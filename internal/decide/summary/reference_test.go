@@ -98,14 +98,26 @@ func TestReferenceIsComplete(t *testing.T) {
 	check("`steps`", Step{})
 	check("`failures`", Failure{})
 	check("`temperature`", Temperatures{})
+	check("`limits`", Limits{})
+	check("`workers`", Worker{})
+	check("`records`", Usage{})
+	check("`releases`", Releases{})
+	check("`diskCurve`", DiskPoint{})
+	check("`forecasts`", Forecast{})
+	check("`parts`", Part{})
+	check("Ranges", Range{})
+	check("Layers of a base", journal.LayerData{})
+	check("Intervals", journal.Interval[int64]{})
 
 	types := map[string]any{}
 	for _, v := range []any{
 		journal.RunData{}, journal.EndData{}, journal.PhaseData{}, journal.PlannedData{}, journal.WorkerData{}, journal.UnitData{}, journal.FailData{},
 		journal.LayersData{}, journal.StepData{}, journal.ReleaseData{}, journal.DiskData{}, journal.RequestData{}, journal.NoteData{},
+		journal.SchedulingData{}, journal.SharedData{}, journal.QueuedData{}, journal.ForecastData{},
 	} {
 		types[reflect.TypeOf(v).Name()] = v
 	}
+	types["no data"] = struct{}{}
 	all := kinds(t)
 	if len(all) < 17 {
 		t.Fatalf("%d kinds: %v", len(all), all)

@@ -1,11 +1,9 @@
 package summary
 
 import (
-	"math/bits"
-	"slices"
 	"strings"
-	"time"
 
+	"github.com/lapstrake/lapstrake/internal/decide/evidence"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 )
@@ -21,11 +19,14 @@ type rowKey struct {
 	shared bool
 }
 
-// execution names what should run once: a shared step, or a base-bound step of
-// one image, whose digest may be that of its variant.
-type execution struct {
+// executed is what is known of a step that ran: one of an image, or a shared one.
+type executed struct {
 	step graph.Digest
-	unit string
+	// fails is the number of failures of its image before it ran.
+	fails int
+	// broken tells that the result is not there: it failed, or its worker was lost.
+	broken bool
+	worker string
 }
 
 // step adds one vertex of a solve.
@@ -37,37 +38,60 @@ func (s *Summary) step(e *journal.Event, d journal.StepData) {
 		f.basePull += d.Pulled
 	}
 	if counts(d) {
-		s.StepsExecuted, s.StepsCached = add(s.StepsExecuted, 0), add(s.StepsCached, 0)
+		s.StepsExecuted, s.StepsCached = orZero(s.StepsExecuted), orZero(s.StepsCached)
 		if d.Cached {
 			*s.StepsCached++
 		} else {
 			*s.StepsExecuted++
-			x := execution{step: e.Step, unit: e.Unit}
-			if d.Shared {
-				x.unit = ""
-			}
-			broke, again := f.ran[x]
-			if again && (broke || f.failed[e.Unit] || e.Attempt > 1) {
-				f.excused++
-			}
-			f.ran[x] = broke || d.Error != ""
+			s.executed(e, d)
 		}
 	}
 	s.row(d).add(d)
+	s.parts(e, d)
+}
+
+// executed excuses an execution that repeats one when there was a reason: the
+// step, its image or its worker failed since, or it is a source, which a solver
+// looks up in every solve.
+func (s *Summary) executed(e *journal.Event, d journal.StepData) {
+	u := s.work(e.Unit)
+	fails := max(u.fails, e.Attempt-1)
+	var x *executed
+	if d.Shared {
+		if x = s.fold.shared[e.Step]; x == nil {
+			s.fold.shared[e.Step] = &executed{step: e.Step, fails: fails, broken: d.Error != "", worker: e.Worker}
+			return
+		}
+	} else {
+		for i := range u.ran {
+			if u.ran[i].step == e.Step {
+				x = &u.ran[i]
+			}
+		}
+		if x == nil {
+			u.ran = append(u.ran, executed{e.Step, fails, d.Error != "", e.Worker})
+			return
+		}
+	}
+	if x.broken || x.fails < fails || kindOf(d).Source() {
+		s.fold.excused++
+	}
+	x.fails, x.broken, x.worker = fails, d.Error != "", e.Worker
+}
+
+// kindOf is a step's kind as planned or, when it was not, by its name.
+func kindOf(d journal.StepData) graph.Kind {
+	if d.Kind != "" {
+		return d.Kind
+	}
+	return evidence.KindOf(d.Name)
 }
 
 // counts tells a recipe's steps from merges, which do no work, and from what
 // the solver does on its own.
 func counts(d journal.StepData) bool {
-	if d.Kind != "" {
-		return d.Kind != graph.KindMerge
-	}
-	for _, own := range []string{"[internal] ", "[auth] ", "exporting ", "importing ", "merge "} {
-		if strings.HasPrefix(d.Name, own) {
-			return false
-		}
-	}
-	return true
+	k := kindOf(d)
+	return k != "" && k != graph.KindMerge
 }
 
 // row is the row of a step, made when it is the first of its name.
@@ -108,65 +132,5 @@ func (r *Step) add(d journal.StepData) {
 	r.Executed++
 	r.TotalSeconds += d.Took.Seconds()
 	r.times.add(d.Took)
-	p50, p95 := r.times.quantile(0.50).Seconds(), r.times.quantile(0.95).Seconds()
-	r.P50Seconds, r.P95Seconds = &p50, &p95
-}
-
-// histogram counts durations in buckets whose width is 1/32 of their start, so
-// that a bucket's middle is right within 1.6 % at any size.
-type histogram struct {
-	buckets  []bucket // sorted
-	n        int64
-	min, max time.Duration
-}
-
-type bucket struct {
-	at int32
-	n  int64
-}
-
-const subBits = 5
-
-// bucketOf numbers the bucket of d; durations below zero count as zero.
-func bucketOf(d time.Duration) int32 {
-	v := uint64(max(d, 0))
-	if v < 1<<subBits {
-		return int32(v)
-	}
-	shift := bits.Len64(v) - 1 - subBits
-	return int32(shift<<subBits) + int32(v>>shift)
-}
-
-// middle is the middle of a bucket.
-func middle(at int32) time.Duration {
-	if at < 1<<(subBits+1) {
-		return time.Duration(at)
-	}
-	shift := at>>subBits - 1
-	return time.Duration((int64(at)-int64(shift)<<subBits)<<shift + int64(1)<<shift/2)
-}
-
-func (h *histogram) add(d time.Duration) {
-	at := bucketOf(d)
-	i, ok := slices.BinarySearchFunc(h.buckets, at, func(b bucket, at int32) int { return int(b.at - at) })
-	if !ok {
-		h.buckets = slices.Insert(h.buckets, i, bucket{at: at})
-	}
-	if d = max(d, 0); h.n == 0 {
-		h.min, h.max = d, d
-	}
-	h.min, h.max = min(h.min, d), max(h.max, d)
-	h.buckets[i].n++
-	h.n++
-}
-
-// quantile is the smallest duration that at least the share q of all do not exceed.
-func (h *histogram) quantile(q float64) time.Duration {
-	var seen int64
-	for _, b := range h.buckets {
-		if seen += b.n; float64(seen) >= q*float64(h.n) {
-			return min(max(middle(b.at), h.min), h.max)
-		}
-	}
-	return 0
+	r.times.seconds(&r.P50Seconds, &r.P95Seconds)
 }

@@ -59,20 +59,28 @@ type Summary struct {
 	// StepsDistinct is the number of steps with different digests in the plan.
 	StepsDistinct *int64 `json:"stepsDistinct"`
 	// Rework is executions per distinct step. An execution that repeats one is
-	// left out when the step, or the image it ran for, had failed before.
+	// left out when it is a source, or when the step, the image it ran for, or
+	// the worker that had its result failed since.
 	Rework *float64 `json:"rework"`
 	// Repull is base bytes that the daemon pulled per byte of distinct base
 	// layers of the images to build.
 	Repull *float64 `json:"repull"`
 
 	// DiskPeakBytes, DiskFinalBytes: bytes used on the file system of the
-	// daemon's state. DiskBudgetBytes is what the run might use of it.
+	// daemon's state. DiskBudgetBytes is the most that the budget allowed. Of
+	// several workers each is the largest.
 	DiskPeakBytes   *int64 `json:"diskPeakBytes"`
 	DiskFinalBytes  *int64 `json:"diskFinalBytes"`
 	DiskBudgetBytes *int64 `json:"diskBudgetBytes"`
 	// ReleasedBytes were given back by the daemon in ReleaseSeconds.
 	ReleasedBytes  *int64   `json:"releasedBytes"`
 	ReleaseSeconds *float64 `json:"releaseSeconds"`
+	// Releases tells more of them; null when there was none.
+	Releases *Releases `json:"releases"`
+	// DiskCurve is the disk over time, at most 200 points of which each holds
+	// the highest reading of its time; null without a reading. Of several
+	// workers it is that which used most.
+	DiskCurve []DiskPoint `json:"diskCurve"`
 
 	// BytesPulled is what the client and the daemon fetched. BytesPushed and
 	// BytesMounted are the client's: blobs sent, and blobs mounted instead.
@@ -85,12 +93,24 @@ type Summary struct {
 	// MountsRefused are mounts that a registry turned into copies.
 	MountsRefused *int64 `json:"mountsRefused"`
 
+	// Limits are those that the schedule kept to; null when there was none.
+	Limits *Limits `json:"limits"`
+	// RetriesByCause counts images and shared steps that had to wait again, by
+	// the Retry constants of package journal; null without a schedule.
+	RetriesByCause map[string]int `json:"retriesByCause"`
+	// Workers are the daemons that have names, in the order of their first event.
+	Workers []*Worker `json:"workers"`
+	// Forecasts are the first of each tenth of the images, and the last.
+	Forecasts []*Forecast `json:"forecasts"`
+
 	// Versions are those of the programs that took part. Different versions
 	// over several starts are joined with ", ".
 	Versions map[string]string `json:"versions"`
 
 	// Steps is a row per name of a step, in the order of their first end.
 	Steps []*Step `json:"steps"`
+	// Parts say where the time of images went, apart from their steps' names.
+	Parts []*Part `json:"parts"`
 	// Failures are those of images that are failed now, one per cause.
 	Failures []*Failure `json:"failures"`
 	// Notes are the first hundred remarks.
@@ -104,6 +124,8 @@ type Summary struct {
 	// Layers are the layer sets that are in a repository. They are not part of
 	// the JSON form.
 	Layers map[LayersKey]journal.LayersData `json:"-"`
+	// Live is what goes on now. It is not part of the JSON form.
+	Live Live `json:"-"`
 
 	fold state
 }
@@ -129,6 +151,8 @@ type UnitState struct {
 	// Digest is the manifest's: what was put, or is about to be.
 	Digest graph.Digest `json:"digest,omitempty"`
 	Tags   []string     `json:"tags,omitempty"`
+	// Worker is the daemon that the image was built on.
+	Worker string `json:"worker,omitempty"`
 	// Attempts is how often the image was started.
 	Attempts    int    `json:"attempts,omitempty"`
 	Temperature string `json:"temperature,omitempty"`
@@ -185,7 +209,7 @@ type Failure struct {
 func New() *Summary {
 	return &Summary{
 		V: Version, Strategies: map[string]int{}, PhaseSeconds: map[string]float64{}, Versions: map[string]string{},
-		Steps: []*Step{}, Failures: []*Failure{}, Notes: []journal.NoteData{},
+		Steps: []*Step{}, Parts: []*Part{}, Workers: []*Worker{}, Failures: []*Failure{}, Notes: []journal.NoteData{},
 		Units: map[string]UnitState{}, Layers: map[LayersKey]journal.LayersData{},
 		fold: newState(),
 	}
