@@ -1,6 +1,8 @@
 package buildkit
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +32,13 @@ type step struct {
 	journal.StepRecord // Log is what was not reported yet
 	pulled             map[string]int64
 	end                []byte
+	spans              []span
+}
+
+// span is a status that has ended.
+type span struct {
+	part, id string
+	from, to time.Time
 }
 
 func newFold(record func(journal.StepRecord)) *fold {
@@ -53,7 +62,8 @@ func (f *fold) add(m *controlapi.StatusResponse) {
 		touch(v.Digest).vertex(v)
 	}
 	for _, st := range m.Statuses {
-		if f.pull(st) {
+		pulled := f.pull(st)
+		if f.step(graph.Digest(st.Vertex)).part(st) || pulled {
 			touch(st.Vertex)
 		}
 	}
@@ -94,6 +104,75 @@ func (f *fold) pull(st *controlapi.VertexStatus) bool {
 	s.Pulled += st.Current - s.pulled[st.ID]
 	s.pulled[st.ID] = st.Current
 	return true
+}
+
+// partOf tells by its id what a status is about; "" for what is no part.
+func partOf(id string) string {
+	for _, x := range []struct{ prefix, part string }{
+		{"sha256:", journal.PartPull},
+		{"resolve ", journal.PartResolve},
+		{"extracting ", journal.PartUnpack},
+		{"unpacking ", journal.PartUnpack},
+		{"exporting ", journal.PartExport},
+		{"rewriting layers ", journal.PartExport},
+		{"pushing ", journal.PartPush},
+	} {
+		if strings.HasPrefix(id, x.prefix) {
+			return x.part
+		}
+	}
+	return ""
+}
+
+// part takes a status that has ended into the parts of the step. The same
+// status may be reported again, also with a later end.
+func (s *step) part(st *controlapi.VertexStatus) bool {
+	part := partOf(st.ID)
+	if part == "" || st.Started == nil || st.Completed == nil {
+		return false
+	}
+	x := span{part, st.ID, st.Started.AsTime(), st.Completed.AsTime()}
+	if !x.to.After(x.from) {
+		return false
+	}
+	if i := slices.IndexFunc(s.spans, func(o span) bool { return o.id == x.id && o.from.Equal(x.from) }); i < 0 {
+		s.spans = append(s.spans, x)
+	} else if s.spans[i].to.Before(x.to) {
+		s.spans[i] = x
+	} else {
+		return false
+	}
+	parts := maps.Clone(s.Parts) // the last one was handed out
+	if parts == nil {
+		parts = map[string]time.Duration{}
+	}
+	parts[part] = s.covered(part)
+	s.Parts = parts
+	return true
+}
+
+// covered is the time that at least one span of a part covers: layers are
+// fetched several at once.
+func (s *step) covered(part string) time.Duration {
+	var all []span
+	for _, x := range s.spans {
+		if x.part == part {
+			all = append(all, x)
+		}
+	}
+	slices.SortFunc(all, func(a, b span) int { return a.from.Compare(b.from) })
+	var sum time.Duration
+	var end time.Time
+	for _, x := range all {
+		if x.from.After(end) {
+			end = x.from
+		}
+		if x.to.After(end) {
+			sum += x.to.Sub(end)
+			end = x.to
+		}
+	}
+	return sum
 }
 
 // tail is the end of what a step printed.

@@ -17,6 +17,15 @@ import (
 
 func at(sec int64) *timestamppb.Timestamp { return timestamppb.New(time.Unix(sec, 0)) }
 
+// parts makes a map of names and seconds.
+func parts(list ...any) map[string]time.Duration {
+	out := map[string]time.Duration{}
+	for i := 0; i < len(list); i += 2 {
+		out[list[i].(string)] = time.Duration(list[i+1].(int)) * time.Second
+	}
+	return out
+}
+
 func collect(out *[]journal.StepRecord) *fold {
 	return newFold(func(r journal.StepRecord) { *out = append(*out, r) })
 }
@@ -61,6 +70,42 @@ func TestFold(t *testing.T) {
 			{Digest: a, Name: "FROM a", Pulled: 5},
 			{Digest: a, Name: "FROM a", Pulled: 9},
 		}},
+		{"parts", []*controlapi.StatusResponse{
+			{Vertexes: []*controlapi.Vertex{{Digest: a, Name: "FROM a"}}},
+			{Statuses: []*controlapi.VertexStatus{
+				{ID: "resolve host/a", Vertex: a, Started: at(0), Completed: at(1)},
+				{ID: blob, Vertex: a, Current: 9, Started: at(1)},
+			}},
+			{Statuses: []*controlapi.VertexStatus{
+				{ID: blob, Vertex: a, Current: 9, Started: at(1), Completed: at(4)},
+				{ID: "sha256:4567", Vertex: a, Current: 1, Started: at(2), Completed: at(6)},
+				{ID: "sha256:89ab", Vertex: a, Current: 1, Started: at(8), Completed: at(9)},
+				{ID: "extracting " + blob, Vertex: a, Started: at(9), Completed: at(11)},
+				{ID: "done", Vertex: a, Started: at(9), Completed: at(11)},
+			}},
+			{Statuses: []*controlapi.VertexStatus{
+				{ID: "extracting " + blob, Vertex: a, Started: at(9), Completed: at(11)},
+				{ID: "pushing layers", Vertex: a, Started: at(11), Completed: at(11)},
+			}},
+		}, []journal.StepRecord{
+			{Digest: a, Name: "FROM a"},
+			{Digest: a, Name: "FROM a", Pulled: 9, Parts: parts(journal.PartResolve, 1)},
+			{Digest: a, Name: "FROM a", Pulled: 11, Parts: parts(journal.PartResolve, 1, journal.PartPull, 6, journal.PartUnpack, 2)},
+		}},
+		{"parts of an export", []*controlapi.StatusResponse{
+			{Vertexes: []*controlapi.Vertex{{Digest: a, Name: "exporting to image"}}, Statuses: []*controlapi.VertexStatus{
+				{ID: "exporting layers", Vertex: a, Started: at(0), Completed: at(3)},
+				{ID: "rewriting layers with source-date-epoch 0 (x)", Vertex: a, Started: at(3), Completed: at(4)},
+				{ID: "exporting manifest sha256:1", Vertex: a, Started: at(4), Completed: at(5)},
+				{ID: "exporting config sha256:2", Vertex: a, Started: at(4), Completed: at(5)},
+				{ID: "pushing layers", Vertex: a, Started: at(5), Completed: at(8)},
+				{ID: "pushing manifest for host/a", Vertex: a, Started: at(8), Completed: at(9)},
+			}},
+		}, []journal.StepRecord{{Digest: a, Name: "exporting to image", Parts: parts(journal.PartExport, 5, journal.PartPush, 4)}}},
+		{"a status that ends later than was said", []*controlapi.StatusResponse{
+			{Statuses: []*controlapi.VertexStatus{{ID: "pushing layers", Vertex: a, Started: at(1), Completed: at(2)}}},
+			{Statuses: []*controlapi.VertexStatus{{ID: "pushing layers", Vertex: a, Started: at(1), Completed: at(4)}}},
+		}, []journal.StepRecord{{Digest: a, Parts: parts(journal.PartPush, 1)}, {Digest: a, Parts: parts(journal.PartPush, 3)}}},
 		{"output before its step", []*controlapi.StatusResponse{
 			{Logs: []*controlapi.VertexLog{{Vertex: a, Msg: []byte("early")}}},
 			{Vertexes: []*controlapi.Vertex{{Digest: a, Name: "RUN x", Cached: true}}},
