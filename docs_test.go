@@ -255,6 +255,8 @@ func standardFiles() map[string]string {
 		"agent/pyproject.toml": "[project]\nname = \"agent\"\n",
 		"shared/x":             "x\n",
 		"ca.pem":               "",
+		"cert.pem":             "",
+		"key.pem":              "",
 	}
 }
 

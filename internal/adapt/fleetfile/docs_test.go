@@ -36,7 +36,7 @@ func TestManualExamples(t *testing.T) {
 	text := manual(t)
 	files := []txtar.File{
 		{Name: "Dockerfile", Data: []byte("ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\n")},
-		{Name: "docker/Dockerfile"}, {Name: "agent/pyproject.toml"}, {Name: "shared/x"}, {Name: "ca.pem"},
+		{Name: "docker/Dockerfile"}, {Name: "agent/pyproject.toml"}, {Name: "shared/x"}, {Name: "ca.pem"}, {Name: "cert.pem"}, {Name: "key.pem"},
 	}
 	var examples []string
 	for _, m := range fence.FindAllStringSubmatch(text, -1) {

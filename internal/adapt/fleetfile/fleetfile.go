@@ -140,7 +140,7 @@ func (p *parser) finish() error {
 // fleet reads the whole file from its root.
 func (p *parser) fleet(root *yaml.Node, abs string) *fleet.Fleet {
 	o, ok := p.object(root, "", "name", "recipe", "images", "output", "platform", "epoch",
-		"secrets", "ssh", "prepare", "registries", "jobs")
+		"secrets", "ssh", "prepare", "registries", "jobs", "disk", "deadlines", "workers")
 	if !ok {
 		return nil
 	}
@@ -155,6 +155,9 @@ func (p *parser) fleet(root *yaml.Node, abs string) *fleet.Fleet {
 		Prepare:    p.prepare(o),
 		Registries: p.registries(o),
 		Jobs:       o.count("jobs", 1000),
+		Disk:       o.disk("disk"),
+		Deadlines:  p.deadlines(o),
+		Workers:    p.workers(o),
 	}
 	if o.has("name") && fl.Name != "" && !word.MatchString(fl.Name) {
 		p.problem(diag.FleetValue, o.pos("name"), "use letters, digits, dots, dashes and underscores", "the name %q has other characters", fl.Name)
