@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -79,49 +78,4 @@ func (a *app) build(ctx context.Context, eng *engine.Engine, run *engine.Record,
 		err = show
 	}
 	return err
-}
-
-// progress prints what a run does, a line every other second while it changes,
-// until the returned function is called.
-func (a *app) progress(run *engine.Record) (stop func()) {
-	if a.json {
-		return func() {}
-	}
-	done, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		tick := time.NewTicker(2 * time.Second)
-		defer tick.Stop()
-		last := ""
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-			}
-			var line string
-			run.Summary(func(s *summary.Summary) error { line = progressLine(s); return nil })
-			if line != "" && line != last {
-				fmt.Fprintln(a.Err, line)
-				last = line
-			}
-		}
-	}()
-	return func() { close(done); <-ended }
-}
-
-// progressLine is how far a run is.
-func progressLine(s *summary.Summary) string {
-	if s.Images == 0 {
-		return "" // the plan is not known yet
-	}
-	done := s.Built + s.Retagged + s.Skipped
-	line := fmt.Sprintf("%s of %s images", text.Count(int64(done)), text.Count(int64(s.Images)))
-	if s.Failed > 0 {
-		line += fmt.Sprintf(", %s failed", text.Count(int64(s.Failed)))
-	}
-	if s.StepsExecuted != nil {
-		line += fmt.Sprintf(", %s steps executed", text.Count(*s.StepsExecuted))
-	}
-	return line
 }

@@ -364,7 +364,7 @@ func (w *world) scrub(s string) string {
 	return s
 }
 
-var progress = regexp.MustCompile(`(?m)^\d+ of \d+ images(, \d+ failed)?(, \d+ steps executed)?\n`)
+var progress = regexp.MustCompile(`(?m)^(images \d+ of \d+|shared: \d+ of \d+ steps ready)[^\n]*\n`)
 
 // dropProgress removes the lines that come as time goes by.
 func dropProgress(s string) string { return progress.ReplaceAllString(s, "") }

@@ -160,6 +160,10 @@ func fit(s string, n int) string {
 	return string(r[:head]) + "…" + string(r[len(r)-(n-head-1):])
 }
 
+// Cut makes text safe for a terminal and cuts the end off when it is wider than
+// n columns.
+func Cut(s string, n int) string { return cut(clean(s), n) }
+
 // cut cuts the end off text that is wider than n.
 func cut(s string, n int) string {
 	r := []rune(s)
