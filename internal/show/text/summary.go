@@ -20,20 +20,24 @@ const (
 func Summary(w io.Writer, s *summary.Summary, o Options) error {
 	g := newPage(o)
 	outcome(g, s)
-	took(g, s)
+	took(g, s, false)
 	failures(g, s.Failures)
 	remarks(g, s, "warning")
 	return g.to(w)
 }
 
-// Show renders all that a summary holds.
+// Show renders all that a summary holds: what came of the run, what its steps
+// cost, where its time went, its disk over time, and what failed.
 func Show(w io.Writer, s *summary.Summary, o Options) error {
 	g := newPage(o)
 	about(g, s)
 	g.blank()
 	outcome(g, s)
-	took(g, s)
-	steps(g, s.Steps)
+	steps(g, s)
+	phases(g, s)
+	parts(g, s.Parts)
+	chart(g, s)
+	took(g, s, true)
 	failures(g, s.Failures)
 	remarks(g, s, "")
 	return g.to(w)
@@ -57,6 +61,9 @@ func about(g *page, s *summary.Summary) {
 		g.para(plain, "ended     ", "done")
 	default:
 		g.para(red, "ended     ", strings.TrimSuffix(fmt.Sprintf("exit %d: %s", *s.Exit, s.Cause), ": "))
+	}
+	if l := s.Limits; l != nil {
+		g.para(plain, "limits    ", limits(l))
 	}
 	if len(s.Versions) > 0 {
 		var list []string
@@ -119,15 +126,18 @@ func outcome(g *page, s *summary.Summary) {
 	}
 }
 
-// took says what the run cost. What was not measured is not shown.
-func took(g *page, s *summary.Summary) {
+// took says what the run cost; all also how the disk was kept, and what the
+// tables of a whole page do not say. What was not measured is not shown.
+func took(g *page, s *summary.Summary, all bool) {
 	var rows [][2]string
 	row := func(name string, parts []string) {
 		if len(parts) > 0 {
 			rows = append(rows, [2]string{name, strings.Join(parts, ", ")})
 		}
 	}
-	row("phases", phases(s.PhaseSeconds))
+	if !all {
+		row("phases", phaseParts(s.PhaseSeconds))
+	}
 	row("steps", stepParts(s))
 	if t := s.Temperature; t != nil && t.Cold+t.Partial+t.Warm > 0 {
 		var p []string
@@ -145,6 +155,18 @@ func took(g *page, s *summary.Summary) {
 	}
 	row("bytes", moved(s))
 	row("disk", diskParts(s))
+	if all {
+		row("releases", releaseParts(s.Releases))
+		row("records", recordParts(s.Workers))
+		row("pressure", pressure(s.DiskCurve))
+	}
+	row("workers", workerParts(s.Workers))
+	row("retries", retryParts(s.RetriesByCause))
+	if all {
+		for _, r := range forecastRows(s) {
+			row(r[0], r[1:])
+		}
+	}
 	if len(rows) == 0 {
 		return
 	}
@@ -152,30 +174,6 @@ func took(g *page, s *summary.Summary) {
 	for _, r := range rows {
 		g.para(plain, fmt.Sprintf("%-10s", r[0]), r[1])
 	}
-}
-
-// phaseOrder is the order in which phases are met.
-func phaseOrder() []string {
-	return []string{"prepare", "resolve", "plan", "shared", "images", "publish", "release"}
-}
-
-func phases(by map[string]float64) []string {
-	var parts []string
-	known := map[string]bool{}
-	for _, name := range phaseOrder() {
-		known[name] = true
-		if s, ok := by[name]; ok {
-			parts = append(parts, name+" "+seconds(s))
-		}
-	}
-	var others []string
-	for name, s := range by {
-		if !known[name] {
-			others = append(others, name+" "+seconds(s))
-		}
-	}
-	sort.Strings(others)
-	return append(parts, others...)
 }
 
 func stepParts(s *summary.Summary) []string {
@@ -240,39 +238,6 @@ func number(parts []string, n int64, what string) []string {
 		return parts
 	}
 	return append(parts, Count(n)+" "+what)
-}
-
-// steps is the table of steps, the one that took longest first.
-func steps(g *page, list []*summary.Step) {
-	if len(list) == 0 {
-		return
-	}
-	list = append([]*summary.Step(nil), list...)
-	sort.SliceStable(list, func(i, j int) bool { return list[i].TotalSeconds > list[j].TotalSeconds })
-	g.blank()
-	g.line(bold, "   ran cached      total        p50        p95  step")
-	for _, s := range list {
-		p50, p95 := "-", "-"
-		if s.P50Seconds != nil {
-			p50 = seconds(*s.P50Seconds)
-		}
-		if s.P95Seconds != nil {
-			p95 = seconds(*s.P95Seconds)
-		}
-		mark := plain
-		name := clean(s.Name)
-		if s.Failed > 0 {
-			mark = red
-			name = fmt.Sprintf("%s failed: %s", Count(s.Failed), name)
-		}
-		left := fmt.Sprintf("%6s %6s %10s %10s %10s  ", Count(s.Executed), Count(s.Cached), seconds(s.TotalSeconds), p50, p95)
-		if room := g.o.Width - len(left); room >= 20 {
-			g.line(mark, left+cut(name, room))
-			continue
-		}
-		g.line(mark, left)
-		g.line(mark, "        "+cut(name, g.o.Width-8))
-	}
 }
 
 // failures shows each cause once, with the images that it stopped.

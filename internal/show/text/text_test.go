@@ -168,7 +168,7 @@ func views(t testing.TB) map[string]func(io.Writer, Options) error {
 		{ID: "20260101-101112-bbbb", Summary: folded(t, "future")},
 		{ID: "20260101-101111-bbbb"},
 	}
-	sums := map[string]*summary.Summary{"big": bigSummary(), "cold": folded(t, "cold"), "warm": folded(t, "warm"), "resumed": folded(t, "resumed"), "empty": summary.New()}
+	sums := map[string]*summary.Summary{"big": bigSummary(), "cold": folded(t, "cold"), "warm": folded(t, "warm"), "resumed": folded(t, "resumed"), "scheduled": folded(t, "scheduled"), "empty": summary.New()}
 	out := map[string]func(io.Writer, Options) error{
 		"plan-mixed":    func(w io.Writer, o Options) error { return Plan(w, mixedPlan(), o) },
 		"plan-small":    func(w io.Writer, o Options) error { return Plan(w, smallPlan(), o) },
@@ -278,7 +278,17 @@ func TestAnyText(t *testing.T) {
 		sum.Failures = []*summary.Failure{{Cause: s("cause2"), Help: s("help"), Step: s("step"), Log: s("log"), Images: []string{s("id")}}}
 		sum.Notes = []journal.NoteData{{Level: s("level"), Text: s("note")}, {Level: "warning", Text: s("note2")}}
 		sum.Steps = []*summary.Step{{Name: s("name"), Kind: graph.KindExec, Executed: rapid.Int64().Draw(t, "ran"), TotalSeconds: rapid.Float64().Draw(t, "total")}}
-		sum.PhaseSeconds[s("phase")] = 1
+		sum.PhaseSeconds[s("phase")] = rapid.Float64().Draw(t, "seconds")
+		sum.WallSeconds = ptr(rapid.Float64().Draw(t, "wall"))
+		sum.Workers = []*summary.Worker{{Name: s("worker"), Lost: 1, LostCause: s("lost"), Records: map[string]summary.Usage{s("type"): {}}}, {}}
+		sum.RetriesByCause = map[string]int{s("reason"): rapid.Int().Draw(t, "again")}
+		sum.Parts = []*summary.Part{{Name: s("part"), TotalSeconds: rapid.Float64().Draw(t, "spent")}, {Name: s("part2"), Shared: true}}
+		sum.Forecasts = []*summary.Forecast{{WallSeconds: summary.Range{High: rapid.Float64().Draw(t, "high")}, PeakBytes: &summary.Range{}}}
+		sum.Limits = &summary.Limits{Jobs: rapid.Int().Draw(t, "jobs"), Workers: 2, BudgetShare: 0.8}
+		sum.DiskPeakBytes, sum.DiskBudgetBytes = ptr(rapid.Int64().Draw(t, "peak")), ptr(rapid.Int64().Draw(t, "budget"))
+		for range rapid.IntRange(0, 5).Draw(t, "points") {
+			sum.DiskCurve = append(sum.DiskCurve, summary.DiskPoint{AtSeconds: rapid.Float64().Draw(t, "at"), UsedBytes: rapid.Int64().Draw(t, "used"), ReleasedBytes: 1})
+		}
 		problem := diag.List{{Code: diag.Code(s("code2")), Pos: pos, Source: s("source"), Message: s("message"), Help: s("help2")}}
 		o := Options{Width: rapid.IntRange(0, 130).Draw(t, "width"), Verbose: true, Dir: s("dir")}
 		cols := max(o.Width, minWidth)
