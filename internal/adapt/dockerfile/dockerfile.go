@@ -22,6 +22,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/fact"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
+	"github.com/moby/buildkit/solver/pb"
 )
 
 // Options say what to convert and what to answer the front end.
@@ -165,6 +166,31 @@ func (r *Recipe) Definition(v *graph.Variant, base *fact.Base, image fleet.Image
 		}
 	}
 	return data, steps, nil
+}
+
+// Part is the operation graph that makes one shared step of v and nothing else.
+// Its steps have the digests that they have in v.Graph.
+func (r *Recipe) Part(v *graph.Variant, step graph.Digest) ([]byte, error) {
+	p, err := parseProgram(v.Definition)
+	if err != nil {
+		return nil, diag.Wrap(diag.Internal, "definition of step "+step.Short(), err)
+	}
+	var result *pb.Input
+	for _, o := range p.steps() {
+		for _, in := range o.op.Inputs {
+			if in.Digest == string(step) && (result == nil || in.Index < result.Index) {
+				result = in
+			}
+		}
+	}
+	if result == nil {
+		return nil, diag.Errorf(diag.Internal, "", "no step uses %s", step.Short())
+	}
+	part, err := p.part([]*pb.Input{result})
+	if err != nil {
+		return nil, diag.Wrap(diag.Internal, "definition of step "+step.Short(), err)
+	}
+	return part.marshal()
 }
 
 // baseName is how the base appears in the names of steps.

@@ -18,12 +18,22 @@ type Record struct {
 	ID          string
 	Parents     []string
 	Description string
-	Bytes       int64
-	InUse       bool
+	// Type is the daemon's name for what the record is.
+	Type  string
+	Bytes int64
+	InUse bool
 }
 
-// Dead returns the ids of the records to release, children before parents.
-// before holds the ids that existed when the run started; done and live are the
+// Victims are the records to release.
+type Victims struct {
+	// IDs are in an order in which children come before their parents.
+	IDs []string
+	// Own are the bytes of records above a base, Base those of base layers, and
+	// Compressed what the same layers take in a registry.
+	Own, Base, Compressed int64
+}
+
+// Dead returns the records to release. before holds the ids that existed when the run started; done and live are the
 // bases of images that are published and of those still to come.
 //
 // A base's topmost record is found by its description, "pulled from
@@ -31,18 +41,28 @@ type Record struct {
 // pulled, so every other decision rests on the parent graph: the layers of a
 // done base are walked from the top, and the walk stops at the first layer that
 // a live base also starts with.
-func Dead(records []Record, before map[string]bool, done, live []*fact.Base) []string {
+func Dead(records []Record, before map[string]bool, done, live []*fact.Base) Victims {
 	g := newForest(records)
 	wanted := prefixes(live)
 	victims := map[string]bool{}
+	layers := map[string]int64{} // records of base layers -> compressed bytes
 	for _, base := range done {
 		for _, top := range g.pulled[base.Digest] {
-			g.markLayers(top, base, wanted, victims)
+			g.markLayers(top, base, wanted, victims, layers)
 		}
 	}
 	g.spreadDown(victims)
 	g.keep(victims, before)
-	return g.leavesFirst(victims)
+	out := Victims{IDs: g.leavesFirst(victims)}
+	for _, id := range out.IDs {
+		if compressed, ok := layers[id]; ok {
+			out.Base += g.byID[id].Bytes
+			out.Compressed += compressed
+		} else {
+			out.Own += g.byID[id].Bytes
+		}
+	}
+	return out
 }
 
 // prefixes holds every chain of layers that a live base starts with.
@@ -102,7 +122,7 @@ func (g *forest) depth(id string) int {
 
 // markLayers marks top and its ancestors, as far as they are layers of base
 // that no wanted chain starts with.
-func (g *forest) markLayers(top string, base *fact.Base, wanted, victims map[string]bool) {
+func (g *forest) markLayers(top string, base *fact.Base, wanted, victims map[string]bool, layers map[string]int64) {
 	n := g.depth(top)
 	if n == 0 || n > len(base.DiffIDs) {
 		return
@@ -115,6 +135,9 @@ func (g *forest) markLayers(top string, base *fact.Base, wanted, victims map[str
 	}
 	for id := top; n > 0 && !wanted[chains[n-1]]; n-- {
 		victims[id] = true
+		if n <= len(base.Layers) {
+			layers[id] = base.Layers[n-1].Size
+		}
 		parents := g.byID[id].Parents
 		if len(parents) == 0 {
 			return

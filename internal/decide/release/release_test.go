@@ -64,7 +64,7 @@ func TestDead(t *testing.T) {
 			for _, id := range tt.before {
 				before[id] = true
 			}
-			got := strings.Join(release.Dead(rs, before, tt.done, tt.live), " ")
+			got := strings.Join(release.Dead(rs, before, tt.done, tt.live).IDs, " ")
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("dead records (-want +got):\n%s", diff)
 			}
@@ -111,7 +111,7 @@ func TestDeadProperties(t *testing.T) {
 				live = append(live, b)
 			}
 		}
-		dead := release.Dead(records, before, done, live)
+		dead := release.Dead(records, before, done, live).IDs
 		gone := map[string]bool{}
 		for _, id := range dead {
 			gone[id] = true

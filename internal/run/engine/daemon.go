@@ -62,6 +62,9 @@ func NewDaemon(e *Engine, state string, o DaemonOptions) *Daemon {
 func (d *Daemon) Connect(ctx context.Context) (*Worker, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := d.letGo(0); err != nil {
+		d.eng.note(journal.Note, "", journal.NoteData{Level: "warning", Text: err.Error()})
+	}
 	addr := d.opts.Address
 	if addr == "" {
 		var err error
@@ -89,12 +92,17 @@ func (d *Daemon) Connect(ctx context.Context) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{Solver: d.session, Versions: map[string]string{"buildkit": info.Version}}
+	client := d.client
+	w := &Worker{Solver: d.session, Versions: map[string]string{"buildkit": info.Version}, Address: addr}
+	w.Ping = func(ctx context.Context) error {
+		_, err := client.Info(ctx)
+		return err
+	}
 	if d.embedded != nil {
 		if v := d.embedded.Version(); v != "" { // built from source, it does not know itself
 			w.Versions["buildkit"] = v
 		}
-		w.Disk = disk{d.client, d.embedded}
+		w.Disk, w.Gone = disk{d.client, d.embedded}, d.embedded.Died()
 	}
 	return w, nil
 }
@@ -146,6 +154,12 @@ func (d *Daemon) credentials() func(ctx context.Context, host string) (string, s
 func (d *Daemon) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	return d.letGo(stopWithin)
+}
+
+// letGo ends what an earlier Connect made; a daemon of ours gets that long to end
+// by itself. The lock must be held.
+func (d *Daemon) letGo(within time.Duration) error {
 	var errs []error
 	if d.session != nil {
 		errs = append(errs, d.session.Close())
@@ -154,10 +168,11 @@ func (d *Daemon) Close() error {
 		errs = append(errs, d.client.Close())
 	}
 	if d.embedded != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
+		ctx, cancel := context.WithTimeout(context.Background(), within)
 		defer cancel()
 		errs = append(errs, d.embedded.Stop(ctx))
 	}
+	d.session, d.client, d.embedded = nil, nil, nil
 	return errors.Join(errs...)
 }
 
@@ -172,7 +187,7 @@ func (d disk) Records(ctx context.Context) ([]release.Record, error) {
 	records, err := d.client.Records(ctx)
 	out := make([]release.Record, len(records))
 	for i, r := range records {
-		out[i] = release.Record{ID: r.ID, Parents: r.Parents, Description: r.Description, Bytes: r.Bytes, InUse: r.InUse}
+		out[i] = release.Record{ID: r.ID, Parents: r.Parents, Description: r.Description, Type: r.Type, Bytes: r.Bytes, InUse: r.InUse}
 	}
 	return out, err
 }
@@ -189,6 +204,24 @@ func (d disk) Release(ctx context.Context, ids []string) (int, int64, error) {
 
 // Space implements [Disk].
 func (d disk) Space() (journal.DiskData, error) { return space(d.daemon.Root()) }
+
+// Relieve implements [Disk].
+func (d disk) Relieve() error {
+	_, err := d.daemon.FreeBallast()
+	return err
+}
+
+// Recover implements [Disk].
+func (d disk) Recover() error { return d.daemon.Ballast() }
+
+// Connector is the daemon as one of an engine's workers.
+func (d *Daemon) Connector() Connector {
+	name := d.opts.Address
+	if name == "" {
+		name = "embedded"
+	}
+	return Connector{Name: name, Connect: d.Connect}
+}
 
 // isLoopback tells whether host names the machine that it is used on.
 func isLoopback(host string) bool {

@@ -15,7 +15,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
 	"github.com/lapstrake/lapstrake/internal/adapt/creds"
@@ -48,11 +48,16 @@ type Solver interface {
 // Disk is the daemon's storage.
 //
 // Release removes exactly the records named and those it reports; records that
-// are in use or have children stay. Space is that of the file system.
+// are in use or have children stay. Space is that of the file system. Relieve
+// gives up what was kept for the case that the file system is full, so that the
+// daemon can work again, and Recover keeps it anew when there is room; both may
+// be called at any time and any number of times.
 type Disk interface {
 	Records(ctx context.Context) ([]release.Record, error)
 	Release(ctx context.Context, ids []string) (records int, bytes int64, err error)
 	Space() (journal.DiskData, error)
+	Relieve() error
+	Recover() error
 }
 
 // Worker is a daemon that is ready.
@@ -60,8 +65,13 @@ type Worker struct {
 	Solver Solver
 	// Disk is nil when the daemon's storage is not ours to manage.
 	Disk Disk
-	// Versions is recorded in the journal.
+	// Versions and Address are recorded in the journal.
 	Versions map[string]string
+	Address  string
+	// Gone is closed when the daemon has ended; nil when that cannot be known.
+	Gone <-chan struct{}
+	// Ping asks whether the daemon answers; nil when it is not to be asked.
+	Ping func(ctx context.Context) error
 }
 
 // Options are the user's choices for one run.
@@ -91,25 +101,29 @@ type Engine struct {
 	Keychain *creds.Keychain
 	// Index is what earlier runs published; may be nil.
 	Index *Index
-	// Connect starts or reaches the daemon. It is called at most once, and only
-	// when an image needs a solve.
-	Connect func(ctx context.Context) (*Worker, error)
+	// Workers are the daemons to use, at least one. None is started or reached
+	// before an image needs a solve.
+	Workers []Connector
 	// Run records what happens; nil while only planning.
 	Run  *Record
 	Opts Options
 
-	input       *planner.Input
-	connectOnce sync.Once
-	worker      *future[*Worker]
-	background  sync.WaitGroup // whatever futures are made by
-	blobs       once[blobAt]
-	copies      once[blobAt] // blobs that came from another registry; repo is the host
-	held        sync.Map     // blobAt of copies -> the repository that has it
-	sets        sync.Map     // graph.Digest -> *future[layerSet]
-	steps       stepLog
-	mu          sync.Mutex
-	worst       diag.Kind
-	failed      bool
+	input      *planner.Input
+	stations   []*station
+	releases   releases
+	watching   sync.WaitGroup // who watches workers, until over
+	over       chan struct{}
+	abort      context.CancelCauseFunc
+	driver     atomic.Pointer[driver]
+	background sync.WaitGroup // whatever futures are made by
+	blobs      once[blobAt]
+	copies     once[blobAt] // blobs that came from another registry; repo is the host
+	held       sync.Map     // blobAt of copies -> the repository that has it
+	sets       sync.Map     // graph.Digest -> *future[layerSet]
+	steps      stepLog
+	mu         sync.Mutex
+	worst      diag.Kind
+	failed     bool
 }
 
 type blobAt struct {
@@ -133,6 +147,8 @@ type task struct {
 // as it is known, also with an error. The error's kind decides the exit code;
 // images that failed make it diag.Step or what failed them.
 func (e *Engine) Build(ctx context.Context, planned func(*plan.Plan) error) (*plan.Plan, error) {
+	ctx, end := e.begin(ctx)
+	defer end()
 	e.phase(journal.PhaseStarted, "resolve")
 	in, err := e.Gather(ctx, func(in *planner.Input, f *planner.Facts) { e.foresee(ctx, in, f) })
 	e.phase(journal.PhaseEnded, "resolve")
@@ -160,27 +176,53 @@ func (e *Engine) Build(ctx context.Context, planned func(*plan.Plan) error) (*pl
 	return p, e.carryOut(ctx, tasks)
 }
 
-// foresee starts the daemon as soon as one image is known to need it, while
-// others are still being resolved.
-func (e *Engine) foresee(ctx context.Context, in *planner.Input, f *planner.Facts) {
-	u := planner.Decide(in, f)
-	if u.Action == plan.Build || u.Action == plan.Append && u.Layers != "" && !in.LayersKnown(u.Layers) {
-		e.connect(ctx)
+// begin makes the run's context, which the time limit and [Engine.lose] end, and
+// the stations. end must be called when nothing runs any more.
+func (e *Engine) begin(ctx context.Context) (run context.Context, end func()) {
+	stop := func() {}
+	if limit := e.Opts.Deadlines.Run; limit > 0 {
+		ctx, stop = context.WithTimeoutCause(ctx, limit, fmt.Errorf("the time limit of %s is reached", limit))
+	}
+	ctx, e.abort = context.WithCancelCause(ctx)
+	e.over = make(chan struct{})
+	e.stations = nil
+	for _, c := range e.Workers {
+		e.stations = append(e.stations, &station{e: e, name: c.Name, connect: c.Connect})
+	}
+	if e.Run != nil {
+		e.releases.keep = e.Run.firstRecords
+	}
+	return ctx, func() {
+		e.finish()
+		e.watching.Wait()
+		e.abort(nil)
+		stop()
 	}
 }
 
-// connect starts the daemon once and returns the promise of it.
-func (e *Engine) connect(ctx context.Context) *future[*Worker] {
-	e.connectOnce.Do(func() {
-		e.background.Go(func() {
-			w, err := e.Connect(ctx)
-			if err == nil {
-				e.note(journal.WorkerReady, "", journal.WorkerData{Versions: w.Versions})
-			}
-			e.worker.Set(w, err)
-		})
-	})
-	return e.worker
+// finish says that no worker is needed any more.
+func (e *Engine) finish() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	select {
+	case <-e.over:
+	default:
+		close(e.over)
+	}
+}
+
+// foresee starts the daemons as soon as one image is known to need one, while
+// others are still being resolved.
+func (e *Engine) foresee(ctx context.Context, in *planner.Input, f *planner.Facts) {
+	u := planner.Decide(in, f)
+	switch {
+	case u.Action == plan.Build:
+		for _, s := range e.stations {
+			s.ask(ctx)
+		}
+	case u.Action == plan.Append && u.Layers != "" && !in.LayersKnown(u.Layers):
+		e.stations[0].ask(ctx)
+	}
 }
 
 func (e *Engine) recordPlan(p *plan.Plan, in *planner.Input) error {
@@ -238,13 +280,14 @@ func (e *Engine) carryOut(ctx context.Context, tasks []task) error {
 		}
 	}
 	e.phase(journal.PhaseStarted, "images")
-	stop := e.watch(ctx)
+	stop := e.watch()
 	var wg sync.WaitGroup
 	var gone []task
 	wg.Go(func() { gone = e.send(ctx, sends) })
 	wg.Go(func() { e.solve(ctx, solves) })
 	wg.Wait()
 	e.solve(ctx, gone)
+	e.finish()
 	e.background.Wait()
 	stop()
 	e.phase(journal.PhaseEnded, "images")
@@ -282,12 +325,19 @@ func (e *Engine) fail(t task, err error, shared bool) {
 		e.failed, e.worst = true, kind
 	}
 	e.mu.Unlock()
-	data := journal.FailData{Kind: kind.String(), Cause: err.Error(), Help: diag.HelpOf(err), Shared: shared}
+	data := failData(err)
+	data.Shared = shared
+	e.note(journal.UnitFailed, t.unit.Image, data)
+}
+
+// failData is what the journal says of an error.
+func failData(err error) journal.FailData {
+	data := journal.FailData{Kind: diag.KindOf(err).String(), Cause: err.Error(), Help: diag.HelpOf(err)}
 	var step *buildkit.StepError
 	if errors.As(err, &step) {
 		data.Step, data.Log = step.Name, step.Log
 	}
-	e.note(journal.UnitFailed, t.unit.Image, data)
+	return data
 }
 
 // verdict is the error that the run as a whole ends with.
@@ -307,42 +357,6 @@ func (e *Engine) verdict(ctx context.Context) error {
 	return diag.Errorf(kind, "see `lapstrake show` for each image; the same command tries the failed ones again", "some images failed")
 }
 
-// watch samples the disk while images are made; stop takes a last sample.
-func (e *Engine) watch(ctx context.Context) (stop func()) {
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		tick := time.NewTicker(500 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				e.sample()
-				return
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				e.sample()
-			}
-		}
-	})
-	return func() { close(done); wg.Wait() }
-}
-
-func (e *Engine) sample() {
-	select {
-	case <-e.worker.done:
-	default:
-		return // no daemon, no disk
-	}
-	if e.worker.err != nil || e.worker.val.Disk == nil {
-		return
-	}
-	if d, err := e.worker.val.Disk.Space(); err == nil {
-		e.note(journal.Disk, "", d)
-	}
-}
-
 // totals records how many requests and bytes the run cost.
 func (e *Engine) totals() { e.note(journal.Requests, "", e.Store.Totals()) }
 
@@ -353,10 +367,7 @@ func (e *Engine) phase(kind journal.Kind, name string) {
 // note appends an event that may be lost in a crash; durable appends one that
 // must not be.
 func (e *Engine) note(kind journal.Kind, unit string, data any) error {
-	if e.Run == nil {
-		return nil
-	}
-	return e.Run.Append(event(kind, unit, data))
+	return e.append(event(kind, unit, data))
 }
 
 func (e *Engine) durable(kind journal.Kind, unit string, data any) error {
@@ -364,6 +375,34 @@ func (e *Engine) durable(kind journal.Kind, unit string, data any) error {
 		return nil
 	}
 	return e.Run.AppendDurable(event(kind, unit, data))
+}
+
+// append writes an event. The journal may be on the disk that a daemon fills:
+// then what was kept for that case is given up and the event written once more.
+// A journal that cannot be written ends the run, as nothing would know what
+// happens in it.
+func (e *Engine) append(ev journal.Event) error {
+	if e.Run == nil {
+		return nil
+	}
+	err := e.Run.Append(ev)
+	if err == nil {
+		return nil
+	}
+	for _, s := range e.stations {
+		e.relieve(s)
+	}
+	if err = e.Run.Append(ev); err != nil && e.abort != nil {
+		e.abort(err)
+	}
+	return err
+}
+
+// relieve lets a worker's disk breathe when it is full.
+func (e *Engine) relieve(s *station) {
+	if l := s.now(); l != nil && l.Disk != nil {
+		_ = l.Disk.Relieve() // what follows fails for the same reason, and says so
+	}
 }
 
 func event(kind journal.Kind, unit string, data any) journal.Event {

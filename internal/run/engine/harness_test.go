@@ -123,10 +123,10 @@ func (w *world) build(ctx context.Context, f *fleet.Fleet, opts engine.Options) 
 	}
 	var r result
 	daemon := engine.NewDaemon(e, w.state, engine.DaemonOptions{Address: workertest.Start(w.t).Addr()})
-	e.Run, e.Connect = run, func(ctx context.Context) (*engine.Worker, error) {
+	e.Run, e.Workers = run, connectors(func(ctx context.Context) (*engine.Worker, error) {
 		r.solves++
 		return daemon.Connect(ctx)
-	}
+	})
 	r.plan, r.err = e.Build(ctx, nil)
 	if err := daemon.Close(); err != nil {
 		w.t.Error(err)
@@ -158,4 +158,9 @@ func (w *world) digestOf(ref string) string {
 	}
 	resp.Body.Close()
 	return resp.Header.Get("Docker-Content-Digest")
+}
+
+// connectors is one worker that connect reaches.
+func connectors(connect func(context.Context) (*engine.Worker, error)) []engine.Connector {
+	return []engine.Connector{{Name: "worker", Connect: connect}}
 }

@@ -570,7 +570,7 @@ func (s *suicide) build(ctx context.Context) error {
 		return err
 	}
 	daemon := engine.NewDaemon(e, s.State, engine.DaemonOptions{Buildkitd: filepath.Join(s.Bin, "buildkitd"), Runc: filepath.Join(s.Bin, "runc")})
-	e.Connect = daemon.Connect
+	e.Workers = []engine.Connector{daemon.Connector()}
 	_, err = e.Build(ctx, nil)
 	return e.Run.Finish(errors.Join(err, daemon.Close()))
 }

@@ -53,7 +53,7 @@ func Open(ctx context.Context, s Setup) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{Fleet: s.Fleet, Store: store, Index: index, Keychain: keychain, Opts: s.Options, worker: newFuture[*Worker]()}
+	e := &Engine{Fleet: s.Fleet, Store: store, Index: index, Keychain: keychain, Opts: s.Options}
 	if err := e.openRecipe(); err != nil {
 		return nil, err
 	}

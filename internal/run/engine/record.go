@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 
@@ -22,8 +24,9 @@ type Record struct {
 	// Resumed is true when the run was begun by an earlier process.
 	Resumed bool
 
-	mu  sync.Mutex
-	sum *summary.Summary
+	mu    sync.Mutex
+	sum   *summary.Summary
+	watch func(journal.Event)
 }
 
 // RecordOptions say which run to write.
@@ -104,6 +107,50 @@ func (r *Record) fold(e journal.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	summary.Fold(r.sum, e)
+	if r.watch != nil {
+		r.watch(e)
+	}
+}
+
+// Watch calls see with every event from now on, in the journal's order and one
+// at a time; nil ends that. see must not call the Record.
+func (r *Record) Watch(see func(journal.Event)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.watch = see
+}
+
+// recordsFile holds the ids of what a worker held when the run began.
+const recordsFile = "records-%s.json"
+
+// firstRecords returns the ids that a worker held when the run first reached
+// it, which are ids when that is now.
+func (r *Record) firstRecords(worker string, ids map[string]bool) map[string]bool {
+	name := fmt.Sprintf(recordsFile, fileName(worker))
+	if r.Resumed {
+		if data, err := os.ReadFile(filepath.Join(r.Dir(), name)); err == nil {
+			first := map[string]bool{}
+			if json.Unmarshal(data, &first) == nil {
+				return first
+			}
+		}
+	}
+	data, err := json.Marshal(ids)
+	if err == nil {
+		// Without it a later start only releases less.
+		_ = r.WriteFile(name, data)
+	}
+	return ids
+}
+
+// fileName is a worker's name as a part of a file's.
+func fileName(worker string) string {
+	return strings.Map(func(c rune) rune {
+		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' {
+			return c
+		}
+		return '_'
+	}, strings.ToLower(worker))
 }
 
 // State is what the journal says of an image; ok is false when nothing.

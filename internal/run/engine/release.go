@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -11,98 +12,140 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 )
 
-// releaser gives back what published images left on the daemon, in batches and
-// beside the solves.
-type releaser struct {
-	e        *Engine
-	w        *Worker
-	before   map[string]bool
-	bases    map[graph.Digest]int // images still to come, by base
-	byDigest map[graph.Digest]*fact.Base
-	todo     chan *fact.Base
-	wg       sync.WaitGroup
+// releaseWithin is the deadline of a release when none is given.
+const releaseWithin = 2 * time.Minute
+
+// releases knows what may be given back: by worker the records that were there
+// before this run, and by base the images that still need it.
+type releases struct {
+	mu     sync.Mutex
+	before map[string]map[string]bool // worker -> ids
+	keep   func(worker string, ids map[string]bool) map[string]bool
+	users  map[graph.Digest]int
+	bases  map[graph.Digest]*fact.Base
+	ended  map[string]int // worker -> images that ended since the last release
 }
 
-func (e *Engine) releaser(ctx context.Context, w *Worker, tasks []task) *releaser {
-	r := &releaser{e: e, w: w, before: map[string]bool{}, bases: map[graph.Digest]int{}, byDigest: map[graph.Digest]*fact.Base{}, todo: make(chan *fact.Base, len(tasks))}
-	for _, t := range tasks {
-		r.bases[t.facts.Base.Digest]++
-		r.byDigest[t.facts.Base.Digest] = t.facts.Base
+// begin notes which records a worker held when the run first reached it. When
+// the run goes on after an interruption, those are what its first start found.
+func (r *releases) begin(worker string, records []release.Record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.before[worker] != nil {
+		return
 	}
-	if w.Disk == nil {
-		return r
-	}
-	records, err := w.Disk.Records(ctx)
-	if err != nil {
-		e.note(journal.Note, "", journal.NoteData{Level: "warning", Text: "nothing is released: " + err.Error()})
-		r.w = &Worker{}
-		return r
-	}
+	ids := make(map[string]bool, len(records))
 	for _, rec := range records {
-		r.before[rec.ID] = true
+		ids[rec.ID] = true
 	}
-	r.wg.Go(func() { r.run(ctx) })
-	return r
+	if r.keep != nil {
+		ids = r.keep(worker, ids)
+	}
+	if r.before == nil {
+		r.before = map[string]map[string]bool{}
+	}
+	r.before[worker] = ids
 }
 
-// finished says that an image on base needs the daemon no more.
-func (r *releaser) finished(base *fact.Base) {
-	if r.w.Disk != nil {
-		r.todo <- base
+// expect counts the images that will need the daemon.
+func (r *releases) expect(tasks []task) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.users == nil {
+		r.users, r.bases, r.ended = map[graph.Digest]int{}, map[graph.Digest]*fact.Base{}, map[string]int{}
+	}
+	for _, t := range tasks {
+		r.users[t.facts.Base.Digest]++
+		r.bases[t.facts.Base.Digest] = t.facts.Base
 	}
 }
 
-// close waits for the last release.
-func (r *releaser) close() {
-	close(r.todo)
-	r.wg.Wait()
+// done says that an image needs the daemon no more.
+func (r *releases) done(worker string, base *fact.Base) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.users[base.Digest]--
+	r.ended[worker]++
 }
 
-func (r *releaser) run(ctx context.Context) {
-	var done []*fact.Base
-	for base := range r.todo {
-		r.bases[base.Digest]--
-		for more := true; more; {
-			select {
-			case b, ok := <-r.todo:
-				if more = ok; ok {
-					r.bases[b.Digest]--
-				}
-			default:
-				more = false
-			}
+// state is what a decision about a worker's records rests on.
+func (r *releases) state(worker string) (before map[string]bool, done, live []*fact.Base, images int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for d, n := range r.users {
+		if n > 0 {
+			live = append(live, r.bases[d])
+		} else {
+			done = append(done, r.bases[d])
 		}
-		done = done[:0]
-		var live []*fact.Base
-		for d, n := range r.bases {
-			if n > 0 {
-				live = append(live, r.byDigest[d])
-			} else {
-				done = append(done, r.byDigest[d])
-			}
-		}
-		r.release(ctx, done, live)
 	}
+	images = r.ended[worker]
+	r.ended[worker] = 0
+	return r.before[worker], done, live, images
 }
 
-func (r *releaser) release(ctx context.Context, done, live []*fact.Base) {
-	if len(done) == 0 || ctx.Err() != nil {
-		return
-	}
+// release gives the dead records of a worker back and writes down what came of
+// it. It ends within the deadline whatever the daemon does.
+func (e *Engine) release(ctx context.Context, s *station, l *life) {
+	ev := event(journal.Releasing, "", struct{}{})
+	ev.Worker = s.name
+	e.append(ev)
 	start := time.Now()
-	records, err := r.w.Disk.Records(ctx)
+	within := e.Opts.Deadlines.Release
+	if within <= 0 {
+		within = releaseWithin
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	data, err := e.releaseNow(ctx, s.name, l.Disk)
+	data.Took = time.Since(start)
 	if err != nil {
-		return // the next image tries again; what stays is only disk
+		data.Error = err.Error()
+		data.TimedOut = errors.Is(ctx.Err(), context.DeadlineExceeded)
 	}
-	ids := release.Dead(records, r.before, done, live)
-	if len(ids) == 0 {
-		return
+	ev = event(journal.Released, "", data)
+	ev.Worker = s.name
+	e.append(ev)
+}
+
+func (e *Engine) releaseNow(ctx context.Context, worker string, disk Disk) (journal.ReleaseData, error) {
+	var data journal.ReleaseData
+	before, done, live, images := e.releases.state(worker)
+	records, err := disk.Records(ctx)
+	if err != nil {
+		return data, err
 	}
-	n, bytes, err := r.w.Disk.Release(ctx, ids)
-	if err != nil && ctx.Err() == nil {
-		r.e.note(journal.Note, "", journal.NoteData{Level: "warning", Text: "release: " + err.Error()})
+	dead := release.Dead(records, before, done, live)
+	data.Images = images
+	data.Before = byType(records, nil)
+	data.After = data.Before
+	if len(dead.IDs) == 0 {
+		return data, nil
 	}
-	if n > 0 {
-		r.e.note(journal.Released, "", journal.ReleaseData{Records: n, Bytes: bytes, Took: time.Since(start)})
+	data.Records, data.Bytes, err = disk.Release(ctx, dead.IDs)
+	if err != nil {
+		data.After = nil
+		return data, err
 	}
+	data.Own, data.Base, data.Compressed = dead.Own, dead.Base, dead.Compressed
+	gone := make(map[string]bool, len(dead.IDs))
+	for _, id := range dead.IDs {
+		gone[id] = true
+	}
+	data.After = byType(records, gone)
+	if err := disk.Recover(); err != nil {
+		e.note(journal.Note, "", journal.NoteData{Level: "warning", Text: err.Error()})
+	}
+	return data, nil
+}
+
+// byType sums records by their type, without those that are gone.
+func byType(records []release.Record, gone map[string]bool) map[string]int64 {
+	out := map[string]int64{}
+	for _, r := range records {
+		if !gone[r.ID] {
+			out[r.Type] += r.Bytes
+		}
+	}
+	return out
 }

@@ -216,12 +216,7 @@ func (e *Engine) makeLayers(ctx context.Context, id graph.Digest, v *graph.Varia
 	}
 	e.phase(journal.PhaseStarted, "shared")
 	defer e.phase(journal.PhaseEnded, "shared")
-	w, err := e.connect(ctx).Get(ctx)
-	if err != nil {
-		return layerSet{}, err
-	}
-	steps := e.solveSteps("", planned(v, nil))
-	built, err := e.attempts(ctx, w, e.job(v.Shared.Definition, repo), steps, steps.record)
+	built, err := e.persist(ctx, e.stations[0], e.job(v.Shared.Definition, repo), e.solveSteps("", planned(v, nil)))
 	if err != nil {
 		return layerSet{}, err
 	}

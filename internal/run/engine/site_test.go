@@ -161,10 +161,10 @@ func (s *site) build(ctx context.Context, c command) (o outcome) {
 	}
 	o.run = e.Run.Dir()
 	daemon := engine.NewDaemon(e, c.state, engine.DaemonOptions{Address: workertest.Start(s.t).Addr()})
-	e.Connect = func(ctx context.Context) (*engine.Worker, error) {
+	e.Workers = connectors(func(ctx context.Context) (*engine.Worker, error) {
 		o.daemons++
 		return daemon.Connect(ctx)
-	}
+	})
 	o.plan, err = e.Build(ctx, nil)
 	err = errors.Join(err, daemon.Close())
 	o.err = e.Run.Finish(err)

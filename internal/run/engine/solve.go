@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
@@ -41,44 +42,27 @@ func (e *Engine) imageJob(t task, repo string) (plan.Job, map[graph.Digest]graph
 	return job, steps, diag.Wrap(diag.Internal, "config of "+t.unit.Base, err)
 }
 
-// solve makes the images that need a solve of their own, a fixed number at
-// once, and releases what each leaves on the daemon when it is published.
-func (e *Engine) solve(ctx context.Context, tasks []task) {
-	if len(tasks) == 0 {
-		return
-	}
-	w, err := e.connect(ctx).Get(ctx)
-	if err != nil {
-		for _, t := range tasks {
-			e.fail(t, err, true)
-		}
-		return
-	}
-	r := e.releaser(ctx, w, tasks)
-	each(ctx, len(tasks), e.jobs(), func(i int) {
-		t := tasks[i]
-		e.note(journal.UnitStarted, t.unit.Image, journal.UnitData{Action: string(t.unit.Action), Key: t.unit.Key})
-		if err := e.solveOne(ctx, w, t); err != nil {
-			e.fail(t, err, failedShared(t.facts.Variant, err))
-		}
-		r.finished(t.facts.Base)
-	})
-	r.close()
+// made is an image whose every tag is there.
+type made struct {
+	digest      graph.Digest
+	temperature string
 }
 
 // solveOne builds one image, pushes it by digest and publishes its tags last.
-func (e *Engine) solveOne(ctx context.Context, w *Worker, t task) error {
+// The solve ends with the context solve, publishing only with ctx: an image that
+// is being published is not given up because its daemon is gone.
+func (e *Engine) solveOne(ctx, solve context.Context, stop context.CancelCauseFunc, w *Worker, t task) (made, error) {
 	repos := publish.Repos(t.unit.Tags)
 	source := sourceOf(t.facts.Base)
 	if publish.Host(source) == publish.Host(repos[0]) {
 		// The daemon finds mounted blobs and neither pulls nor pushes them again.
 		if err := e.bring(ctx, publish.Blobs(repos[0], source, t.facts.Base.Layers)); err != nil {
-			return err
+			return made{}, err
 		}
 	}
 	job, steps, err := e.imageJob(t, repos[0])
 	if err != nil {
-		return err
+		return made{}, err
 	}
 	job.Annotations = publish.Annotations(e.Fleet.Output, t.unit.Key)
 	find := planned(t.facts.Variant, steps)
@@ -88,51 +72,99 @@ func (e *Engine) solveOne(ctx context.Context, w *Worker, t task) error {
 		}
 		return ""
 	}}
-	steplog := e.solveSteps(t.unit.Image, find)
-	built, err := e.attempts(ctx, w, job, steplog, func(r journal.StepRecord) { warmth.Add(r); steplog.record(r) })
+	log := e.solveSteps(t.unit.Image, find)
+	log.limit(e.Opts.Deadlines.Step, stop)
+	built, err := w.Solver.Solve(solve, job, func(r journal.StepRecord) { warmth.Add(r); log.record(r) })
+	log.flush()
 	if err != nil {
-		return err
+		return made{}, err
 	}
 	e.note(journal.UnitBuilt, t.unit.Image, journal.UnitData{Digest: built.Digest, Key: t.unit.Key})
 	data, mediaType, err := e.Store.Manifest(ctx, repos[0], built.Digest)
 	if err != nil {
-		return err
+		return made{}, err
 	}
 	for _, repo := range repos[1:] {
 		if err := e.spread(ctx, repos[0], repo, data); err != nil {
-			return err
+			return made{}, err
 		}
 	}
 	if err := e.tag(ctx, t, publish.Object{MediaType: mediaType, Digest: built.Digest, Data: data}); err != nil {
-		return err
+		return made{}, err
 	}
-	e.done(t, built.Digest, warmth.Temperature())
-	return nil
+	return made{built.Digest, warmth.Temperature()}, nil
 }
 
-// How often a solve is tried, and the pause before the second time; the next
-// ones are twice as long each.
-const (
-	solveAttempts = 3
-	solvePause    = time.Second
-)
+// solveShared makes one shared step on a worker, and keeps it there.
+func (e *Engine) solveShared(solve context.Context, stop context.CancelCauseFunc, w *Worker, v *graph.Variant, step graph.Digest) error {
+	definition, err := e.Recipe.Part(v, step)
+	if err != nil {
+		return err
+	}
+	log := e.solveSteps("", planned(v, nil))
+	log.limit(e.Opts.Deadlines.Step, stop)
+	_, err = w.Solver.Solve(solve, plan.Job{Definition: definition, Epoch: e.Fleet.Epoch}, log.record)
+	log.flush()
+	return err
+}
 
-// attempts runs a solve, and runs it again when it failed in passing: the daemon
-// tries hardly again what a registry did not answer, and has kept what is done.
-func (e *Engine) attempts(ctx context.Context, w *Worker, job plan.Job, log *solveSteps, record func(journal.StepRecord)) (plan.Built, error) {
-	for n := 0; ; n++ {
-		built, err := w.Solver.Solve(ctx, job, record)
-		log.flush()
-		if err == nil || n+1 == solveAttempts || !passing(err) {
+// solvePause is the pause before a solve that failed in passing is tried a
+// second time; the next ones are twice as long each.
+const solvePause = time.Second
+
+// persist runs a solve that many images wait for, and runs it again when it
+// failed in passing, found the disk full or lost its daemon: the daemon tries
+// hardly again what a registry did not answer, and has kept what is done.
+func (e *Engine) persist(ctx context.Context, s *station, job plan.Job, log *solveSteps) (plan.Built, error) {
+	for n := 1; ; n++ {
+		built, err := e.once(ctx, s, job, log)
+		var most int
+		switch {
+		case err == nil || ctx.Err() != nil:
+			return built, err
+		case errors.Is(err, buildkit.ErrLost):
+			most = triesWorker
+		case errors.Is(err, buildkit.ErrNoSpace):
+			most = tries
+			e.relieve(s)
+		case passing(err):
+			most = tries
+		}
+		if n >= most {
 			return built, err
 		}
 		e.note(journal.Note, log.image, journal.NoteData{Level: "warning", Text: "tried again: " + err.Error()})
 		select {
-		case <-time.After(solvePause << n):
+		case <-time.After(solvePause << min(n-1, 4)):
 		case <-ctx.Done():
 			return built, diag.Wrap(diag.Interrupted, "solve", context.Cause(ctx))
 		}
 	}
+}
+
+// once runs a solve on the present life of a worker.
+func (e *Engine) once(ctx context.Context, s *station, job plan.Job, log *solveSteps) (plan.Built, error) {
+	l, err := s.enter(ctx)
+	if err != nil {
+		return plan.Built{}, err
+	}
+	defer l.busy.Done()
+	solve, stop := context.WithCancelCause(l.ctx)
+	defer stop(nil)
+	log.limit(e.Opts.Deadlines.Step, stop)
+	built, err := l.Solver.Solve(solve, job, log.record)
+	log.flush()
+	if err != nil && ctx.Err() == nil {
+		switch cause := context.Cause(solve); {
+		case errors.Is(cause, errLost):
+			err = fmt.Errorf("%w: %w", buildkit.ErrLost, err)
+		case cause != nil:
+			err = diag.Errorf(diag.Step, "", "%w", cause)
+		case errors.Is(err, buildkit.ErrLost):
+			s.lost(l, err)
+		}
+	}
+	return built, err
 }
 
 // passing tells whether a solve failed for a reason that may go away by itself:

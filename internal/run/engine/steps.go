@@ -1,8 +1,11 @@
 package engine
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"sync"
+	"time"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
@@ -86,6 +89,37 @@ type solveSteps struct {
 	find  func(graph.Digest) *graph.Step
 	order []graph.Digest
 	last  map[graph.Digest]journal.StepRecord
+
+	within time.Duration // of a step; 0: no deadline
+	stop   context.CancelCauseFunc
+	timers map[graph.Digest]*time.Timer
+}
+
+// errStepDeadline is the cause that ends a solve when one of its steps takes
+// too long.
+var errStepDeadline = errors.New("a step took too long")
+
+// limit ends the solve by stop when one of its planned steps takes longer than
+// within.
+func (s *solveSteps) limit(within time.Duration, stop context.CancelCauseFunc) {
+	s.within, s.stop, s.timers = within, stop, map[graph.Digest]*time.Timer{}
+}
+
+// time starts and stops the clock of a step.
+func (s *solveSteps) time(r journal.StepRecord) {
+	if s.within <= 0 || s.find(r.Digest) == nil {
+		return
+	}
+	t := s.timers[r.Digest]
+	switch runs := !r.Started.IsZero() && r.Completed.IsZero(); {
+	case runs && t == nil:
+		s.timers[r.Digest] = time.AfterFunc(s.within, func() {
+			s.stop(fmt.Errorf("%w: %s: more than %s", errStepDeadline, r.Name, s.within))
+		})
+	case !runs && t != nil:
+		t.Stop()
+		delete(s.timers, r.Digest)
+	}
 }
 
 func (e *Engine) solveSteps(image string, find func(graph.Digest) *graph.Step) *solveSteps {
@@ -98,6 +132,7 @@ func (s *solveSteps) record(r journal.StepRecord) {
 		s.e.Run.WriteLog(s.image, r.Name, r.Log)
 	}
 	r.Log = nil
+	s.time(r)
 	if _, ok := s.last[r.Digest]; !ok {
 		s.order = append(s.order, r.Digest)
 	}
@@ -106,6 +141,9 @@ func (s *solveSteps) record(r journal.StepRecord) {
 
 // flush writes what completed, each execution once however many solves saw it.
 func (s *solveSteps) flush() {
+	for _, t := range s.timers {
+		t.Stop()
+	}
 	for _, d := range s.order {
 		r := s.last[d]
 		if r.Completed.IsZero() && r.Error == "" || !s.e.steps.first(r) {

@@ -59,6 +59,8 @@ const onlyTimes = "times"
 // may differ. The error is of kind [diag.Gate] when an image differs, and of the
 // failure's kind when comparisons failed.
 func (e *Engine) Verify(ctx context.Context, sample int, lenient bool) ([]Verified, error) {
+	ctx, end := e.begin(ctx)
+	defer end()
 	e.Opts.Planner = planner.Options{Skip: planner.SkipNever}
 	e.Fleet.Images = spreadOver(e.Fleet.Images, sample)
 	in, err := e.Gather(ctx, nil)
@@ -159,7 +161,7 @@ func (e *Engine) verifyOne(ctx context.Context, t task) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	w, err := e.connect(ctx).Get(ctx)
+	w, err := e.stations[0].get(ctx)
 	if err != nil {
 		return "", err
 	}

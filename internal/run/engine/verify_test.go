@@ -484,10 +484,10 @@ func (v *verifier) verify(t *testing.T, f fleet.Fleet, sample int, lenient bool)
 		t.Fatal(err)
 	}
 	daemon := engine.NewDaemon(e, v.state, engine.DaemonOptions{Address: workertest.Start(t).Addr()})
-	e.Connect = func(ctx context.Context) (*engine.Worker, error) {
+	e.Workers = connectors(func(ctx context.Context) (*engine.Worker, error) {
 		connected = true
 		return daemon.Connect(ctx)
-	}
+	})
 	results, err = e.Verify(t.Context(), sample, lenient)
 	if closed := daemon.Close(); closed != nil {
 		t.Error(closed)

@@ -52,7 +52,7 @@ func (a *app) buildCommand() *cobra.Command {
 
 // build carries a fleet out and prints what came of it.
 func (a *app) build(ctx context.Context, eng *engine.Engine, run *engine.Record, daemon *engine.Daemon) error {
-	eng.Run, eng.Connect = run, daemon.Connect
+	eng.Run, eng.Workers = run, []engine.Connector{daemon.Connector()}
 	if run.Resumed {
 		fmt.Fprintf(a.Err, "going on with run %s\n", run.ID())
 	}

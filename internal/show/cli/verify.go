@@ -28,7 +28,7 @@ func (a *app) verifyCommand() *cobra.Command {
 				return err
 			}
 			daemon := engine.NewDaemon(eng, state, w.options())
-			eng.Connect = daemon.Connect
+			eng.Workers = []engine.Connector{daemon.Connector()}
 			results, err := eng.Verify(c.Context(), sample, level == "content")
 			if showErr := a.showVerified(results); showErr != nil {
 				err = errors.Join(err, showErr)

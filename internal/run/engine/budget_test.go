@@ -1,0 +1,168 @@
+//go:build linux
+
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lapstrake/lapstrake/internal/decide/summary"
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
+	"github.com/lapstrake/lapstrake/internal/run/engine"
+	"github.com/lapstrake/lapstrake/internal/run/worker/workertest"
+	"github.com/lapstrake/lapstrake/internal/testfleet"
+)
+
+// soakImages is how many images the budget tests make when LAPSTRAKE_SOAK asks
+// for all of them.
+const soakImages = 200
+
+// images is n, or in a soak as many as its environment variable says.
+func images(t *testing.T, n int) int {
+	t.Helper()
+	v := os.Getenv("LAPSTRAKE_SOAK")
+	if v == "" {
+		return n
+	}
+	all, err := strconv.Atoi(v)
+	if err != nil {
+		t.Fatalf("LAPSTRAKE_SOAK: %v", err)
+	}
+	return all
+}
+
+// eachGrows is a recipe of which every image takes about 65 MB of the daemon:
+// a shared payload, a package-like step on each base, and a plain copy.
+const eachGrows = `ARG BASE_IMAGE
+FROM %s AS builder
+RUN head -c 8388608 /dev/zero | tr '\\0' p > /payload
+FROM ${BASE_IMAGE}
+RUN yes "$(cat /proc/sys/kernel/random/uuid)" | head -c 54525952 > /package
+COPY --from=builder /payload /opt/payload
+`
+
+// small is a world whose daemon lives on a file system of its own.
+type small struct {
+	*world
+	disk string
+}
+
+func newSmall(t *testing.T, n int, size int64) *small {
+	return &small{world: newWorld(t, n), disk: testfleet.Loop(t, size)}
+}
+
+// build runs a build command with an embedded daemon of its own, whose disk is
+// sampled all the while; peak is the highest reading.
+func (w *small) build(ctx context.Context, f *fleet.Fleet, opts engine.Options) (r result, peak int64) {
+	w.t.Helper()
+	e, err := engine.Open(ctx, engine.Setup{Fleet: f, State: w.state, Options: opts, UserAgent: "test"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	run, err := engine.StartRecord(engine.RecordOptions{State: w.state, Fleet: f})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	bin := workertest.Options(w.t)
+	daemon := engine.NewDaemon(e, w.disk, engine.DaemonOptions{Buildkitd: bin.Buildkitd, Runc: bin.Runc})
+	e.Run, e.Workers = run, []engine.Connector{daemon.Connector()}
+	stop := watchDisk(w.t, w.disk, &peak)
+	r.plan, r.err = e.Build(ctx, nil)
+	r.err = errors.Join(r.err, daemon.Close())
+	stop()
+	run.Finish(r.err)
+	run.Summary(func(s *summary.Summary) error { r.sum, r.units = *s, s.Units; return nil })
+	if w.t.Failed() || testing.Verbose() {
+		w.t.Logf("run %s", run.Dir())
+	}
+	return r, peak
+}
+
+// watchDisk reads a file system every 100 ms until stop is called.
+func watchDisk(t *testing.T, dir string, peak *int64) (stop func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			var st unix.Statfs_t
+			if err := unix.Statfs(dir, &st); err != nil {
+				t.Error(err)
+				return
+			}
+			*peak = max(*peak, int64(st.Blocks-st.Bfree)*int64(st.Bsize))
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	return func() { close(done); wg.Wait() }
+}
+
+// TestBudget: a fleet that would fill the disk many times over is made inside
+// its budget, and nothing is made or pulled twice.
+func TestBudget(t *testing.T) {
+	n := images(t, 24)
+	size, budget := int64(1500<<20), int64(1200<<20)
+	if n < soakImages {
+		size, budget = 900<<20, 640<<20
+	}
+	w := newSmall(t, n, size)
+	dir := w.dockerfile(fmt.Sprintf(eachGrows, testfleet.Builder(w.host)), map[string]string{})
+	r, peak := w.build(t.Context(), w.fleet(dir, "grow"), engine.Options{Disk: fleet.Disk{Bytes: budget}})
+	if r.err != nil {
+		t.Fatalf("%v: %+v", r.err, r.sum.Failures)
+	}
+	t.Logf("peak %d of %d, wall %.1f s, rework %v, repull %v, released %d in %.1f s", peak>>20, budget>>20, *r.sum.WallSeconds, value(r.sum.Rework), value(r.sum.Repull), *r.sum.ReleasedBytes>>20, *r.sum.ReleaseSeconds)
+	if peak > budget {
+		t.Errorf("%d bytes were used, %d over the budget", peak, peak-budget)
+	}
+	if r.sum.Built != n || r.sum.Failed != 0 {
+		t.Errorf("%d of %d images built, %d failed", r.sum.Built, n, r.sum.Failed)
+	}
+	if v := value(r.sum.Rework); v != 1 {
+		t.Errorf("rework %v", v)
+	}
+	if v := value(r.sum.Repull); v > 1.05 {
+		t.Errorf("repull %v", v)
+	}
+	if kept := int64(n) * 60 << 20; *r.sum.ReleasedBytes < kept/2 {
+		t.Errorf("only %d bytes were released", *r.sum.ReleasedBytes)
+	}
+}
+
+// TestBudgetTooSmall: no schedule fits, and that is said before much is done.
+func TestBudgetTooSmall(t *testing.T) {
+	w := newSmall(t, 3, 400<<20)
+	dir := w.dockerfile(fmt.Sprintf(eachGrows, testfleet.Builder(w.host)), map[string]string{})
+	r, peak := w.build(t.Context(), w.fleet(dir, "grow"), engine.Options{Disk: fleet.Disk{Bytes: 60 << 20}})
+	if diag.KindOf(r.err) != diag.Infeasible {
+		t.Fatalf("ended with %v", r.err)
+	}
+	if len(r.sum.Failures) == 0 || r.sum.Failures[0].Help == "" {
+		t.Errorf("failures %+v", r.sum.Failures)
+	}
+	t.Logf("peak %d; %s; %s", peak>>20, r.sum.Failures[0].Cause, r.sum.Failures[0].Help)
+	if r.sum.Built != 0 {
+		t.Errorf("%d built", r.sum.Built)
+	}
+}
+
+func value(p *float64) float64 {
+	if p == nil {
+		return -1
+	}
+	return *p
+}

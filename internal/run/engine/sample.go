@@ -1,0 +1,98 @@
+package engine
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/lapstrake/lapstrake/internal/model/journal"
+)
+
+const (
+	// samplePause is the time between two readings of a disk; a reading is
+	// written down when it differs by sampleStep bytes, or after sampleEvery.
+	samplePause = 100 * time.Millisecond
+	sampleStep  = 1 << 20
+	sampleEvery = time.Second
+)
+
+// watch samples the disks of the workers while images are made; stop takes the
+// last samples.
+func (e *Engine) watch() (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(samplePause)
+		defer tick.Stop()
+		last := map[string]journal.DiskData{}
+		at := map[string]time.Time{}
+		for {
+			end := false
+			select {
+			case <-done:
+				end = true
+			case <-tick.C:
+			}
+			for _, s := range e.stations {
+				d, ok := s.reading()
+				if !ok {
+					continue
+				}
+				moved := d.Used - last[s.name].Used
+				if !end && moved < sampleStep && moved > -sampleStep && time.Since(at[s.name]) < sampleEvery {
+					continue
+				}
+				last[s.name], at[s.name] = d, time.Now()
+				ev := event(journal.Disk, "", d)
+				ev.Worker = s.name
+				e.append(ev)
+			}
+			if end {
+				return
+			}
+		}
+	}()
+	return func() { close(done); <-ended }
+}
+
+// reading is what the file system of a worker says now; ok is false when it is
+// not ours or the worker is not there.
+func (s *station) reading() (d journal.DiskData, ok bool) {
+	l := s.now()
+	if l == nil || l.Disk == nil {
+		return d, false
+	}
+	d, err := l.Disk.Space()
+	if err != nil {
+		return d, false
+	}
+	d.IO, d.Memory = pressure("io"), pressure("memory")
+	disk := s.e.Opts.Disk
+	if d.Budget = disk.Bytes; disk.Share > 0 {
+		d.Budget = int64(disk.Share * float64(d.Total))
+	}
+	return d, true
+}
+
+// pressure is the share of the last ten seconds in which some task waited for a
+// resource, in percent, as the kernel says; 0 where it does not say.
+func pressure(resource string) float64 {
+	data, err := os.ReadFile("/proc/pressure/" + resource)
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := bytes.Cut(data, []byte("avg10="))
+	figure, _, _ := bytes.Cut(rest, []byte(" "))
+	v, _ := strconv.ParseFloat(string(figure), 64)
+	return v
+}
+
+// sizeText is a size for people.
+func sizeText(n int64) string {
+	const mega = 1 << 20
+	if n < 1<<30 {
+		return strconv.FormatInt((n+mega-1)/mega, 10) + "M"
+	}
+	return strconv.FormatFloat(float64(n+(1<<30)/20)/(1<<30), 'f', 1, 64) + "G"
+}
