@@ -72,7 +72,7 @@ func request(ref, session string, job plan.Job, def *definition) *controlapi.Sol
 	r := &controlapi.SolveRequest{
 		Ref: ref, Definition: def.Definition, Session: session,
 		Entitlements: def.entitlements(),
-		Cache:        &controlapi.CacheOptions{},
+		Cache:        cache(job.Cache),
 		// Internal solves leave nothing in a daemon's history.
 		Internal: true,
 		// Another version means other media types, and so other digests.
@@ -82,6 +82,24 @@ func request(ref, session string, job plan.Job, def *definition) *controlapi.Sol
 		r.Exporters = []*controlapi.Exporter{{Type: client.ExporterImage, Attrs: exporterAttrs(job)}}
 	}
 	return r
+}
+
+// cache is what is exported to and imported from a registry.
+func cache(c plan.Cache) *controlapi.CacheOptions {
+	entry := func(attrs map[string]string) *controlapi.CacheOptionsEntry {
+		if c.HTTP {
+			attrs["registry.insecure"] = "true"
+		}
+		return &controlapi.CacheOptionsEntry{Type: "registry", Attrs: attrs}
+	}
+	out := &controlapi.CacheOptions{}
+	if c.To != "" {
+		out.Exports = append(out.Exports, entry(map[string]string{"ref": c.To, "mode": "max", "image-manifest": "true", "oci-mediatypes": "true"}))
+	}
+	for _, ref := range c.From {
+		out.Imports = append(out.Imports, entry(map[string]string{"ref": ref}))
+	}
+	return out
 }
 
 func exporterAttrs(job plan.Job) map[string]string {

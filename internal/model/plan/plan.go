@@ -152,6 +152,20 @@ type Job struct {
 	Annotations             map[string]string
 	// Epoch, when set, clamps times and rewrites those in new layers.
 	Epoch *time.Time
+	// Cache says where results are exported to and imported from.
+	Cache Cache
+}
+
+// Cache is how results of steps reach another daemon by way of a registry. The
+// zero value is not at all.
+type Cache struct {
+	// To is a registry/repository:tag that the results of all steps are exported
+	// to; From are such references to find results in, of which one that does not
+	// exist is no error. All are on one registry.
+	To   string
+	From []string
+	// HTTP says that the registry speaks plain HTTP.
+	HTTP bool
 }
 
 // Built is what a solve left in the registry.

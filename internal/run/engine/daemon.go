@@ -206,13 +206,10 @@ func (d disk) Release(ctx context.Context, ids []string) (int, int64, error) {
 func (d disk) Space() (journal.DiskData, error) { return space(d.daemon.Root()) }
 
 // Relieve implements [Disk].
-func (d disk) Relieve() error {
-	_, err := d.daemon.FreeBallast()
-	return err
-}
+func (d disk) Relieve() error { return nil }
 
 // Recover implements [Disk].
-func (d disk) Recover() error { return d.daemon.Ballast() }
+func (d disk) Recover() error { return nil }
 
 // Connector is the daemon as one of an engine's workers.
 func (d *Daemon) Connector() Connector {

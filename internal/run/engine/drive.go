@@ -339,7 +339,7 @@ func (d *driver) share(ctx context.Context, s *station, l *life, step graph.Dige
 	defer d.e.phase(journal.PhaseEnded, "shared")
 	note(journal.SharedStarted, journal.SharedData{Name: nameOf(d.parts[step], step)})
 	err := d.attempt(ctx, s, l, string(step), 0, func(solve context.Context, stop context.CancelCauseFunc) error {
-		return d.e.solveShared(solve, stop, l.Worker, d.parts[step], step)
+		return d.e.solveShared(solve, stop, s, l.Worker, d.parts[step], step)
 	})
 	if err == nil {
 		note(journal.SharedReady, journal.SharedData{Name: nameOf(d.parts[step], step)})
@@ -384,7 +384,7 @@ func (d *driver) start(ctx context.Context, s *station, l *life, a sched.Action)
 	d.e.append(ev)
 	var image made
 	err := d.attempt(ctx, s, l, a.Unit, d.e.Opts.Deadlines.Image, func(solve context.Context, stop context.CancelCauseFunc) (err error) {
-		image, err = d.e.solveOne(ctx, solve, stop, l.Worker, t)
+		image, err = d.e.solveOne(ctx, solve, stop, s, l.Worker, t)
 		return err
 	})
 	if err == nil {

@@ -85,6 +85,10 @@ type Options struct {
 	Publishers int
 	// Disk is what each daemon may use of its disk; the zero value is no limit.
 	Disk fleet.Disk
+	// Cache is the registry/repository that shared steps are exported to and
+	// looked up in, a tag for each content; empty means none with one worker,
+	// and the first image's repository with several.
+	Cache string
 	// Deadlines say how long things may take before they are cancelled, in the
 	// daemon too; zero means none.
 	Deadlines fleet.Deadlines

@@ -592,7 +592,7 @@ func TestEventsOfFailure(t *testing.T) {
 			kinds = append(kinds, e.Kind)
 		}
 	}
-	if diff := cmp.Diff([]journal.Kind{journal.UnitStarted, journal.UnitFailed}, kinds); diff != "" {
+	if diff := cmp.Diff([]journal.Kind{journal.UnitQueued, journal.UnitStarted, journal.UnitFailed}, kinds); diff != "" {
 		t.Errorf("events of an image (-want +got):\n%s", diff)
 	}
 }
@@ -639,6 +639,9 @@ func TestSolveIsTriedAgain(t *testing.T) {
 			o := s.build(t.Context(), command{fleet: f, state: t.TempDir()})
 			o.done(t, map[plan.Action]int{kind.action: 1})
 			again := slices.ContainsFunc(o.sum.Notes, func(n journal.NoteData) bool { return strings.HasPrefix(n.Text, "tried again: ") })
+			for _, e := range eventsOf(t, o.run) {
+				again = again || e.Kind == journal.UnitRetried
+			}
 			if !again || p.Applied()[0] != 1 {
 				t.Errorf("%d refusals, notes %v", p.Applied()[0], o.sum.Notes)
 			}

@@ -216,7 +216,7 @@ func (e *Engine) makeLayers(ctx context.Context, id graph.Digest, v *graph.Varia
 	}
 	e.phase(journal.PhaseStarted, "shared")
 	defer e.phase(journal.PhaseEnded, "shared")
-	built, err := e.persist(ctx, e.stations[0], e.job(v.Shared.Definition, repo), e.solveSteps("", planned(v, nil)))
+	built, err := e.persist(ctx, e.stations[0], e.job(v.Shared.Definition, repo), e.solveSteps(e.stations[0].name, "", planned(v, nil)))
 	if err != nil {
 		return layerSet{}, err
 	}

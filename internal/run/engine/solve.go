@@ -51,7 +51,7 @@ type made struct {
 // solveOne builds one image, pushes it by digest and publishes its tags last.
 // The solve ends with the context solve, publishing only with ctx: an image that
 // is being published is not given up because its daemon is gone.
-func (e *Engine) solveOne(ctx, solve context.Context, stop context.CancelCauseFunc, w *Worker, t task) (made, error) {
+func (e *Engine) solveOne(ctx, solve context.Context, stop context.CancelCauseFunc, s *station, w *Worker, t task) (made, error) {
 	repos := publish.Repos(t.unit.Tags)
 	source := sourceOf(t.facts.Base)
 	if publish.Host(source) == publish.Host(repos[0]) {
@@ -72,13 +72,19 @@ func (e *Engine) solveOne(ctx, solve context.Context, stop context.CancelCauseFu
 		}
 		return ""
 	}}
-	log := e.solveSteps(t.unit.Image, find)
+	job.Cache = e.cacheOf(s.lacks(t.unit.Needs), "")
+	log := e.solveSteps(s.name, t.unit.Image, find)
 	log.limit(e.Opts.Deadlines.Step, stop)
-	built, err := w.Solver.Solve(solve, job, func(r journal.StepRecord) { warmth.Add(r); log.record(r) })
+	built, err := w.Solver.Solve(solve, job, func(r journal.StepRecord) {
+		r = log.fetched(r)
+		warmth.Add(r)
+		log.record(r)
+	})
 	log.flush()
 	if err != nil {
 		return made{}, err
 	}
+	s.has(t.unit.Needs)
 	e.note(journal.UnitBuilt, t.unit.Image, journal.UnitData{Digest: built.Digest, Key: t.unit.Key})
 	data, mediaType, err := e.Store.Manifest(ctx, repos[0], built.Digest)
 	if err != nil {
@@ -96,16 +102,50 @@ func (e *Engine) solveOne(ctx, solve context.Context, stop context.CancelCauseFu
 }
 
 // solveShared makes one shared step on a worker, and keeps it there.
-func (e *Engine) solveShared(solve context.Context, stop context.CancelCauseFunc, w *Worker, v *graph.Variant, step graph.Digest) error {
+func (e *Engine) solveShared(solve context.Context, stop context.CancelCauseFunc, s *station, w *Worker, v *graph.Variant, step graph.Digest) error {
 	definition, err := e.Recipe.Part(v, step)
 	if err != nil {
 		return err
 	}
-	log := e.solveSteps("", planned(v, nil))
+	log := e.solveSteps(s.name, "", planned(v, nil))
 	log.limit(e.Opts.Deadlines.Step, stop)
-	_, err = w.Solver.Solve(solve, plan.Job{Definition: definition, Epoch: e.Fleet.Epoch}, log.record)
+	_, err = w.Solver.Solve(solve, plan.Job{Definition: definition, Epoch: e.Fleet.Epoch, Cache: e.cacheOf([]graph.Digest{step}, kindOf(v, step))}, func(r journal.StepRecord) { log.record(log.fetched(r)) })
 	log.flush()
+	if err == nil {
+		s.has([]graph.Digest{step})
+	}
 	return err
+}
+
+// kindOf is the kind of a step of v.
+func kindOf(v *graph.Variant, step graph.Digest) graph.Kind {
+	for _, s := range v.Graph.Steps {
+		if s.Digest == step {
+			return s.Kind
+		}
+	}
+	return ""
+}
+
+// cacheOf is where shared steps are found in a registry, one reference for each
+// content. With the kind of a step that does work it is exported there too: a
+// source is as near for every daemon.
+func (e *Engine) cacheOf(steps []graph.Digest, kind graph.Kind) plan.Cache {
+	repo := e.Opts.Cache
+	if repo == "" && len(e.stations) > 1 {
+		repo = publish.Repos(e.Fleet.Images[0].Tags)[0]
+	}
+	if repo == "" {
+		return plan.Cache{}
+	}
+	c := plan.Cache{HTTP: e.Store.PlainHTTP(publish.Host(repo))}
+	for _, d := range steps {
+		c.From = append(c.From, repo+":cache-"+d.Short())
+	}
+	if kind != "" && !kind.Source() {
+		c.To = c.From[0]
+	}
+	return c
 }
 
 // solvePause is the pause before a solve that failed in passing is tried a

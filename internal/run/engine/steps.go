@@ -84,11 +84,12 @@ func planned(v *graph.Variant, steps map[graph.Digest]graph.Digest) func(graph.D
 // and complete a vertex several times, first to look it up and then to run it,
 // so a step is written once, when the solve has ended.
 type solveSteps struct {
-	e     *Engine
-	image string // empty for a solve that serves many
-	find  func(graph.Digest) *graph.Step
-	order []graph.Digest
-	last  map[graph.Digest]journal.StepRecord
+	e      *Engine
+	worker string
+	image  string // empty for a solve that serves many
+	find   func(graph.Digest) *graph.Step
+	order  []graph.Digest
+	last   map[graph.Digest]journal.StepRecord
 
 	within time.Duration // of a step; 0: no deadline
 	stop   context.CancelCauseFunc
@@ -122,8 +123,18 @@ func (s *solveSteps) time(r journal.StepRecord) {
 	}
 }
 
-func (e *Engine) solveSteps(image string, find func(graph.Digest) *graph.Step) *solveSteps {
-	return &solveSteps{e: e, image: image, find: find, last: map[graph.Digest]journal.StepRecord{}}
+func (e *Engine) solveSteps(worker, image string, find func(graph.Digest) *graph.Step) *solveSteps {
+	return &solveSteps{e: e, worker: worker, image: image, find: find, last: map[graph.Digest]journal.StepRecord{}}
+}
+
+// fetched says of a step that does work that it was cached when it pulled bytes:
+// no step does, so its result came from a registry's cache. The daemon says that
+// it was cached when it finds it there, and no more when it has fetched it.
+func (s *solveSteps) fetched(r journal.StepRecord) journal.StepRecord {
+	if step := s.find(r.Digest); step != nil && r.Pulled > 0 && !step.Kind.Source() {
+		r.Cached = true
+	}
+	return r
 }
 
 // record takes a report; output of steps is kept at once.
@@ -154,7 +165,7 @@ func (s *solveSteps) flush() {
 			data.Took = r.Completed.Sub(r.Started)
 		}
 		ev := event(journal.StepDone, s.image, nil)
-		ev.Step = r.Digest
+		ev.Step, ev.Worker = r.Digest, s.worker
 		if step := s.find(r.Digest); step != nil {
 			ev.Step, data.Kind, data.Shared = step.Digest, step.Kind, !step.BaseBound
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 )
 
@@ -43,8 +44,33 @@ type station struct {
 	name    string
 	connect func(ctx context.Context) (*Worker, error)
 
-	mu   sync.Mutex
-	life *future[*life]
+	mu     sync.Mutex
+	life   *future[*life]
+	shared map[graph.Digest]bool // steps whose results the daemon has
+}
+
+// has notes that the daemon has the results of shared steps.
+func (s *station) has(steps []graph.Digest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.shared == nil {
+		s.shared = map[graph.Digest]bool{}
+	}
+	for _, d := range steps {
+		s.shared[d] = true
+	}
+}
+
+// lacks lists those of the shared steps that the daemon may not have.
+func (s *station) lacks(steps []graph.Digest) (out []graph.Digest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range steps {
+		if !s.shared[d] {
+			out = append(out, d)
+		}
+	}
+	return out
 }
 
 // life is one connection to a worker.
