@@ -148,6 +148,9 @@ type SchedulingData struct {
 
 // QueuedData is an image that waits for a solve, as the scheduler sees it.
 type QueuedData struct {
+	// Variant is the id of the recipe's conversion, by which later runs know an
+	// image that has the same steps.
+	Variant graph.Digest `json:"variant,omitempty"`
 	// Layers are the base's, lowest first.
 	Layers []LayerData `json:"layers,omitempty"`
 	// Needs are the shared steps that must have run before.
