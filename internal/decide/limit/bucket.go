@@ -67,12 +67,23 @@ func (b *bucket) learn(now time.Time, passed int, window time.Duration, sure boo
 	}
 }
 
+// relax lets a learned rate grow fast: what passed at it was hardly refused.
+func (b *bucket) relax() {
+	if b.growth != 0 {
+		b.growth = fastGrowth
+	}
+}
+
 // grow raises a learned rate after a success, until it limits nothing.
-func (b *bucket) grow() {
+func (b *bucket) grow(slowly bool) {
 	if !b.on || b.growth == 0 {
 		return
 	}
-	b.rate *= b.growth
+	if slowly {
+		b.rate *= slowGrowth
+	} else {
+		b.rate *= b.growth
+	}
 	b.on = b.rate < fastest
 }
 

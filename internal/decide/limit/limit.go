@@ -2,9 +2,10 @@
 // which failed ones are sent again.
 //
 // It keeps four things apart. How many requests are in flight: a fixed number.
-// How fast they go: as fast as they are answered, until the host refuses one
+// How fast they go: as fast as they are answered, until the host refuses some
 // for its rate or states a limit; then a token bucket holds the rate that was
-// seen to pass, and grows again. When a failed request is repeated: later each
+// seen to pass, and grows again. Refusals that a lower rate does not make fewer
+// cost the pause that they ask for, and no more. When a failed request is repeated: later each
 // time, at a random moment. How much may be repeated: a budget that successes
 // refill, so that a broken host is not kept busy with repetitions.
 //
@@ -32,6 +33,9 @@ const (
 	unknownPatience = 5 * time.Second
 
 	suspicious = 4   // failures in a row that make a host suspect
+	evidence   = 16  // requests that a trial needs
+	stray      = 0.1 // the share of refusals up to which they say nothing of the rate
+	slower     = 0.7 // how much lower a rate must be for fewer refusals to be due
 	refill     = 0.2 // of a repetition, for each success
 	minBudget  = 16
 )
@@ -69,9 +73,23 @@ type Host struct {
 
 	throttle episode
 	bucket   bucket
-	passed   int // successes since passedSince
-	since    time.Time
+	trial    trial
+	blamed   trial // the one for which the rate was lowered last
 }
+
+// trial is what came of the requests since the rate was judged last.
+type trial struct {
+	since           time.Time
+	passed, refused int
+	over            time.Time // of the refusal that ended it; zero while it lasts
+	stated          bool      // the refusal said how long the pause is
+}
+
+// share is that of the refusals.
+func (t trial) share() float64 { return float64(t.refused) / float64(max(1, t.passed+t.refused)) }
+
+// rate is how many requests a second passed before it was over.
+func (t trial) rate() float64 { return float64(t.passed) / max(t.over.Sub(t.since).Seconds(), 0.001) }
 
 // request is one that waits or is in flight.
 type request struct {
@@ -118,8 +136,8 @@ func (h *Host) Step(now time.Time, e traffic.Event) traffic.Ruling {
 	if now.Before(h.now) {
 		now = h.now
 	}
-	if h.since.IsZero() {
-		h.since = now
+	if h.trial.since.IsZero() {
+		h.trial.since = now
 	}
 	h.now = now
 	var r traffic.Ruling
@@ -182,6 +200,7 @@ func (h *Host) send(r *traffic.Ruling) {
 			r.Wake = t
 			return
 		}
+		h.judge()
 		if t := h.bucket.next(h.now); t.After(h.now) {
 			r.Wake = t
 			return
@@ -262,7 +281,7 @@ func (h *Host) done(e traffic.Event) bool {
 	case e.Status == 0 || e.Status == 408 || e.Status >= 500 && e.Status <= 504 && e.Status != 501:
 		again = h.failed(q)
 	default:
-		h.succeeded()
+		h.succeeded(q)
 	}
 	h.heed(e.Header)
 	if again && q.notBefore.After(h.now) {
@@ -275,24 +294,56 @@ func (h *Host) done(e traffic.Event) bool {
 	return again
 }
 
-func (h *Host) succeeded() {
-	h.failures, h.probe, h.throttle.rounds = 0, episode{}, 0
+func (h *Host) succeeded(q *request) {
+	h.failures, h.probe = 0, episode{}
+	if q.seq > h.throttle.until {
+		h.throttle.rounds = 0
+	}
 	h.budget = min(h.maxBudget, h.budget+refill)
-	h.passed++
-	h.bucket.grow()
+	h.trial.passed++
+	h.bucket.grow(h.poor())
+}
+
+// poor tells whether refusals had better be avoided, because they would use up
+// what is left for repetitions.
+func (h *Host) poor() bool { return h.budget < h.maxBudget/4 }
+
+// judge learns from a trial that a refusal ended, when its pause is over: only
+// then it is known what became of the requests that were in flight. A limit of
+// the rate refuses them by the dozen, and fewer at a lower rate. Where neither
+// is so, the refusals have other reasons, and to halve the rate for each would
+// end in a crawl. That is risked all the same before refusals that state no
+// time use up the budget.
+func (h *Host) judge() {
+	t := h.trial
+	if t.over.IsZero() {
+		return
+	}
+	if h.trial.over = (time.Time{}); t.passed+t.refused < evidence && (t.passed > 0 || t.refused < 2) {
+		return // and the trial goes on
+	}
+	h.trial = trial{since: h.now}
+	poor := !t.stated && h.poor()
+	depends := t.rate() > slower*h.blamed.rate() || t.share() < h.blamed.share()/2
+	if !poor && (t.share() <= stray || t.passed > t.refused && !depends) {
+		h.bucket.relax()
+		return
+	}
+	h.blamed = t
+	h.bucket.learn(t.over, t.passed, h.closed.Sub(t.since), t.stated && t.passed >= h.width)
 }
 
 // refused handles a request that was too much for the host. Waiting as long as
 // the host said costs nothing of the budget: it is no failure.
 func (h *Host) refused(q *request, wait time.Duration, stated bool) bool {
 	fresh := h.throttle.next(q.seq, h.seq)
+	h.trial.refused++
 	if !stated || wait < firstDelay {
 		stated = false
 		wait = max(wait, h.delay(throttled1, throttledN, h.throttle.rounds))
 	}
 	if fresh {
-		h.bucket.learn(h.now, h.passed, h.now.Sub(h.since)+wait, stated && h.passed >= h.width)
-		h.passed, h.since = 0, h.now.Add(wait)
+		h.trial.over, h.trial.stated = h.now, stated
 	}
 	if until := h.now.Add(wait); until.After(h.closed) && (stated || fresh) {
 		h.closed = until
