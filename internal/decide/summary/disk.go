@@ -21,9 +21,21 @@ type curve struct {
 	used  int64   // the highest reading now
 }
 
+// meet takes the first reading of a worker's disk, of which the daemon held a
+// part: the rest is others', and a budget comes on top of it.
+func (s *Summary) meet(worker string, d journal.DiskData, holds int64) {
+	if _, known := s.fold.others[worker]; !known {
+		s.fold.others[worker] = max(d.Used-max(holds, 0), 0)
+	}
+	s.read(worker, d)
+}
+
 // read takes a reading of a worker's disk.
 func (s *Summary) read(worker string, d journal.DiskData) {
 	f := &s.fold
+	if d.Budget > 0 {
+		d.Budget += f.others[worker]
+	}
 	f.readings[worker] = d
 	grow(&s.DiskPeakBytes, d.Used)
 	if w := s.worker(worker); w != nil {

@@ -40,6 +40,7 @@ type state struct {
 	partRows map[partKey]*Part
 	disk     curve
 	readings map[string]journal.DiskData // the last of each worker
+	others   map[string]int64            // bytes of each worker's disk that were not its own
 	releases map[string]bool             // workers with a release under way
 	released histogram
 
@@ -64,7 +65,7 @@ func newState() state {
 	return state{
 		phases: map[string]*phase{}, rows: map[rowKey]*Step{}, shared: map[graph.Digest]*executed{},
 		works: map[string]*work{}, queue: map[graph.Digest]*share{}, partRows: map[partKey]*Part{},
-		readings: map[string]journal.DiskData{}, releases: map[string]bool{},
+		readings: map[string]journal.DiskData{}, others: map[string]int64{}, releases: map[string]bool{},
 		failures: map[failKey]*Failure{}, failedBy: map[string]failKey{},
 	}
 }

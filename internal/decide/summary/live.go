@@ -23,7 +23,8 @@ type Live struct {
 	// Releasing is the number of workers with a release under way.
 	Releasing int
 	// Disk is the last reading of the worker that is nearest to its budget, or
-	// uses most; nil without a reading.
+	// uses most; nil without a reading. Its Budget is of Used: what others held
+	// before is in it.
 	Disk *journal.DiskData
 }
 
@@ -291,7 +292,7 @@ func (s *Summary) workerReady(e *journal.Event, d journal.WorkerData) {
 		set(&w.Address, d.Address)
 	}
 	if d.Disk != nil {
-		s.read(e.Worker, *d.Disk)
+		s.meet(e.Worker, *d.Disk, d.Holds)
 	}
 }
 

@@ -67,8 +67,8 @@ type Summary struct {
 	Repull *float64 `json:"repull"`
 
 	// DiskPeakBytes, DiskFinalBytes: bytes used on the file system of the
-	// daemon's state. DiskBudgetBytes is the most that the budget allowed. Of
-	// several workers each is the largest.
+	// daemon's state. DiskBudgetBytes is the most that the budget allowed, with what
+	// others held of it before. Of several workers each is the largest.
 	DiskPeakBytes   *int64 `json:"diskPeakBytes"`
 	DiskFinalBytes  *int64 `json:"diskFinalBytes"`
 	DiskBudgetBytes *int64 `json:"diskBudgetBytes"`

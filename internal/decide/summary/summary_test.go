@@ -418,19 +418,32 @@ func drawEvents(t *rapid.T) []journal.Event {
 	unit := rapid.SampledFrom([]string{"a", "b", "c", "d"})
 	var events []journal.Event
 	mono := time.Duration(0)
-	for i := range rapid.IntRange(0, 60).Draw(t, "n") {
+	for i := range rapid.IntRange(0, 80).Draw(t, "n") {
 		u := unit.Draw(t, "unit")
 		data := journal.UnitData{
 			Action:      rapid.SampledFrom([]string{"", "append", "build", "retag", "skip"}).Draw(t, "action"),
 			Key:         rapid.SampledFrom([]string{"", "v1:x", "v1:y"}).Draw(t, "key"),
 			Temperature: rapid.SampledFrom([]string{"", "cold", "warm", "skipped", "odd"}).Draw(t, "temperature"),
+			Promised:    rapid.Int64Range(0, 9).Draw(t, "promised"),
 		}
 		kind := rapid.SampledFrom([]journal.Kind{
 			journal.UnitStarted, journal.UnitBuilt, journal.UnitPut, journal.UnitPublished, journal.UnitSkipped, journal.UnitFailed,
 			journal.RunStarted, journal.Planned, journal.StepDone, journal.PhaseStarted, journal.PhaseEnded, journal.Requests, "unknown",
+			journal.Scheduling, journal.UnitQueued, journal.UnitRetried, journal.WorkerLost, journal.SharedQueued, journal.SharedStarted, journal.SharedReady,
+			journal.SharedFailed, journal.Releasing, journal.Released, journal.Disk, journal.Forecast, journal.WorkerReady,
 		}).Draw(t, "kind")
 		var e journal.Event
 		switch kind {
+		case journal.UnitRetried, journal.WorkerLost, journal.SharedFailed:
+			e = ev(kind, u, journal.FailData{Reason: rapid.SampledFrom([]string{"", journal.RetryDisk, journal.RetryWorker}).Draw(t, "reason")})
+		case journal.Disk:
+			e = ev(kind, "", journal.DiskData{Used: rapid.Int64Range(0, 9).Draw(t, "used"), Budget: 5})
+		case journal.Released:
+			e = ev(kind, "", journal.ReleaseData{Bytes: 1, Took: time.Second})
+		case journal.Forecast:
+			e = ev(kind, "", journal.ForecastData{Done: rapid.IntRange(0, 6).Draw(t, "done")})
+		case journal.Scheduling, journal.SharedQueued, journal.SharedStarted, journal.SharedReady, journal.Releasing, journal.UnitQueued, journal.WorkerReady:
+			e = journal.Event{Kind: kind, Unit: u}
 		case journal.UnitFailed:
 			e = ev(kind, u, journal.FailData{Cause: rapid.SampledFrom([]string{"x", "y"}).Draw(t, "cause")})
 		case journal.RunStarted:
@@ -448,6 +461,10 @@ func drawEvents(t *rapid.T) []journal.Event {
 		}
 		mono += time.Duration(rapid.IntRange(0, 5).Draw(t, "dt")) * time.Second
 		e.V, e.Seq, e.Mono = 1, int64(i+1), mono
+		e.Worker = rapid.SampledFrom([]string{"", "w", "v"}).Draw(t, "worker")
+		if e.Step == "" {
+			e.Step = rapid.SampledFrom([]graph.Digest{"", "s:1", "s:2"}).Draw(t, "share")
+		}
 		events = append(events, e)
 	}
 	return events
@@ -551,6 +568,9 @@ func FuzzFold(f *testing.F) {
 	for _, k := range []journal.Kind{journal.Planned, journal.UnitPublished, journal.StepDone, journal.Requests, journal.PhaseEnded, "other"} {
 		f.Add(string(k), []byte(`{}`), "a")
 		f.Add(string(k), []byte(`null`), "")
+	}
+	for _, k := range []journal.Kind{journal.Scheduling, journal.UnitQueued, journal.UnitRetried, journal.WorkerLost, journal.SharedStarted, journal.Released, journal.Disk, journal.Forecast} {
+		f.Add(string(k), []byte(`{}`), "a")
 	}
 	f.Add("step.done", []byte(`{"took":-1,"pulled":-9}`), "a")
 	f.Fuzz(func(t *testing.T, kind string, data []byte, unit string) {

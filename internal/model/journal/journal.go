@@ -270,8 +270,8 @@ type DiskData struct {
 	Used  int64 `json:"used"`
 	Free  int64 `json:"free"`
 	Total int64 `json:"total"`
-	// Budget is the highest Used that the budget of the run allows, with the bytes
-	// of others that were there before it; 0 when it has no budget.
+	// Budget is what the daemon may hold of it by the run's budget, beside what
+	// others held before it; 0 when it has no budget.
 	Budget int64 `json:"budget,omitempty"`
 	// IO and Memory are the shares of the last seconds in which some task waited
 	// for them, in percent, by the kernel's pressure figures; 0 when not known.
