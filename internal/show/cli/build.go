@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -13,46 +14,67 @@ import (
 	"github.com/lapstrake/lapstrake/internal/show/text"
 )
 
+// buildFlags are the flags of a build.
+type buildFlags struct {
+	fleet      fleetFlags
+	worker     workerFlags
+	limit      limitFlags
+	jobs       int
+	dry, fresh bool
+}
+
 func (a *app) buildCommand() *cobra.Command {
-	f := newFleetFlags()
-	var w workerFlags
-	var jobs int
-	var dry, fresh bool
+	b := buildFlags{fleet: newFleetFlags()}
 	c := &cobra.Command{
 		Use:   "build [FLEET]",
 		Short: "Make and publish every image that is not there yet",
 		Long:  "Make and publish every image that is not there yet. After an interruption, the same command goes on where it stopped.",
 		Args:  atMost(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := atLeastZero("jobs", jobs); err != nil {
-				return err
-			}
-			eng, state, err := a.open(c.Context(), &f, args)
-			if err != nil {
-				return err
-			}
-			eng.Opts.Jobs = jobs
-			if dry {
-				return a.planOnly(c.Context(), eng, planOptions{})
-			}
-			run, err := engine.StartRecord(engine.RecordOptions{State: state, Fleet: eng.Fleet, Choices: f.choices(), New: fresh, Versions: map[string]string{"lapstrake": Version}})
-			if err != nil {
-				return err
-			}
-			return a.build(c.Context(), eng, run, engine.NewDaemon(eng, state, w.options()))
+			return a.runBuild(c.Context(), &b, args)
 		},
 	}
-	f.register(c)
-	w.register(c)
-	c.Flags().IntVar(&jobs, "jobs", 0, "run `n` solves at once (default: jobs of the fleet file, else the number of cores, at least 2)")
-	c.Flags().BoolVar(&dry, "dry-run", false, "stop at the plan")
-	c.Flags().BoolVar(&fresh, "new-run", false, "start a new run instead of going on with an unfinished one")
+	b.fleet.register(c)
+	b.worker.register(c)
+	b.limit.register(c)
+	c.Flags().IntVar(&b.jobs, "jobs", 0, "run `n` solves at once on one worker (default: jobs of the fleet file, else the number of cores, at least 2)")
+	c.Flags().BoolVar(&b.dry, "dry-run", false, "stop at the plan")
+	c.Flags().BoolVar(&b.fresh, "new-run", false, "start a new run instead of going on with an unfinished one")
 	return c
 }
 
+// runBuild checks every flag before it starts a run.
+func (a *app) runBuild(ctx context.Context, b *buildFlags, args []string) error {
+	limits, err := b.limit.parse()
+	if err := errors.Join(atLeastZero("jobs", b.jobs), err); err != nil {
+		return err
+	}
+	eng, state, err := a.open(ctx, &b.fleet, args)
+	if err != nil {
+		return err
+	}
+	workers, err := b.worker.list(eng.Fleet.Workers)
+	if err != nil {
+		return err
+	}
+	limits = limits.or(eng.Fleet)
+	eng.Opts.Jobs, eng.Opts.Disk, eng.Opts.Deadlines = b.jobs, limits.disk, limits.deadlines
+	if b.dry {
+		return a.planOnly(ctx, eng, planOptions{})
+	}
+	if note := limits.unmanaged(workers); note != "" {
+		fmt.Fprintln(a.Err, "note: "+note)
+	}
+	run, err := engine.StartRecord(engine.RecordOptions{State: state, Fleet: eng.Fleet, Choices: b.fleet.choices(), New: b.fresh, Versions: map[string]string{"lapstrake": Version}})
+	if err != nil {
+		return err
+	}
+	return a.build(ctx, eng, run, b.worker.daemons(eng, state, workers))
+}
+
 // build carries a fleet out and prints what came of it.
-func (a *app) build(ctx context.Context, eng *engine.Engine, run *engine.Record, daemon *engine.Daemon) error {
-	eng.Run, eng.Workers = run, []engine.Connector{daemon.Connector()}
+func (a *app) build(ctx context.Context, eng *engine.Engine, run *engine.Record, workers daemons) error {
+	eng.Run = run
 	if run.Resumed {
 		fmt.Fprintf(a.Err, "going on with run %s\n", run.ID())
 	}
@@ -64,7 +86,7 @@ func (a *app) build(ctx context.Context, eng *engine.Engine, run *engine.Record,
 		return text.Plan(a.Err, p, page(a.Err))
 	})
 	stop()
-	if e := daemon.Close(); err == nil {
+	if e := workers.Close(); err == nil {
 		err = e
 	}
 	err = run.Finish(err)

@@ -23,10 +23,16 @@ func (a *app) doctorCommand() *cobra.Command {
 				return err
 			}
 			var findings []worker.Finding
-			if o := w.options(); o.Address != "" {
-				findings = worker.DoctorRemote(c.Context(), o.Address, o.TLS())
-			} else {
-				findings = worker.Doctor(c.Context(), worker.Options{State: filepath.Join(state, "worker"), Buildkitd: o.Buildkitd, Runc: o.Runc})
+			workers, err := w.list(nil)
+			if err != nil {
+				return err
+			}
+			for _, of := range workers {
+				if o := w.daemon(of); o.Address != "" {
+					findings = append(findings, worker.DoctorRemote(c.Context(), o.Address, o.TLS())...)
+				} else {
+					findings = append(findings, worker.Doctor(c.Context(), worker.Options{State: filepath.Join(state, "worker"), Buildkitd: o.Buildkitd, Runc: o.Runc})...)
+				}
 			}
 			if a.json {
 				if err := json.NewEncoder(a.Out).Encode(findings); err != nil {

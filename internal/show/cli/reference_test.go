@@ -69,7 +69,7 @@ When several apply, the order is 130, 1, 9, 6, 7, 3. A command that ends with 13
 
 | variable | meaning |
 |---|---|
-| ` + "`BUILDKIT_HOST`" + ` | address of the daemon to use, unless ` + "`--worker`" + ` is given |
+| ` + "`BUILDKIT_HOST`" + ` | address of the daemon to use, unless ` + "`--worker` or the fleet file's `workers`" + ` name others |
 | ` + "`XDG_STATE_HOME`" + ` | where the state folder is, unless ` + "`--state`" + ` is given; by default ` + "`~/.local/state`" + ` |
 | ` + "`DOCKER_CONFIG`" + ` | folder of Docker's ` + "`config.json`" + `, where credentials come from; by default ` + "`~/.docker`" + ` |
 | ` + "`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY`" + ` | proxies, unless the fleet file names one |

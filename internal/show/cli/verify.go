@@ -27,8 +27,12 @@ func (a *app) verifyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			daemon := engine.NewDaemon(eng, state, w.options())
-			eng.Workers = []engine.Connector{daemon.Connector()}
+			workers, err := w.list(eng.Fleet.Workers)
+			if err != nil {
+				return err
+			}
+			// Records are compared that one daemon made.
+			daemon := w.daemons(eng, state, workers[:1])
 			results, err := eng.Verify(c.Context(), sample, level == "content")
 			if showErr := a.showVerified(results); showErr != nil {
 				err = errors.Join(err, showErr)

@@ -1,36 +1,105 @@
 package cli
 
 import (
+	"errors"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/run/engine"
 )
 
-// workerFlags say which daemon to use.
+// workerFlags say which daemons to use.
 type workerFlags struct {
-	given engine.DaemonOptions
-	set   func(name string) bool // tells whether a flag was given
+	addresses       []string
+	buildkitd, runc string
+	ca, cert, key   string
+	set             func(name string) bool // tells whether a flag was given
 }
 
 func (w *workerFlags) register(c *cobra.Command) {
 	fl := c.Flags()
 	w.set = fl.Changed
-	fl.StringVar(&w.given.Address, "worker", "", "`address` of a BuildKit daemon, unix:// or tcp:// (default: $BUILDKIT_HOST, else the embedded daemon)")
-	fl.StringVar(&w.given.Buildkitd, "buildkitd", "", "`path` of the embedded daemon's buildkitd (default: beside lapstrake, then $PATH)")
-	fl.StringVar(&w.given.Runc, "runc", "", "`path` of the embedded daemon's runc (default: beside lapstrake, then $PATH)")
-	fl.StringVar(&w.given.CACert, "tlscacert", "", "`file` with the CA certificate of a tcp:// daemon")
-	fl.StringVar(&w.given.Cert, "tlscert", "", "`file` with the client certificate for a tcp:// daemon")
-	fl.StringVar(&w.given.Key, "tlskey", "", "`file` with the client key for a tcp:// daemon")
+	fl.StringArrayVar(&w.addresses, "worker", nil, "`address` of a BuildKit daemon, or embedded; may be repeated (default: workers of the fleet file, else $BUILDKIT_HOST, else the embedded daemon)")
+	fl.StringVar(&w.buildkitd, "buildkitd", "", "`path` of the embedded daemon's buildkitd (default: beside lapstrake, then $PATH)")
+	fl.StringVar(&w.runc, "runc", "", "`path` of the embedded daemon's runc (default: beside lapstrake, then $PATH)")
+	fl.StringVar(&w.ca, "tlscacert", "", "`file` with the CA certificate of tcp:// daemons")
+	fl.StringVar(&w.cert, "tlscert", "", "`file` with the client certificate for tcp:// daemons")
+	fl.StringVar(&w.key, "tlskey", "", "`file` with the client key for tcp:// daemons")
 }
 
-// options are what the flags and the environment say. An address that is given
-// as empty means the embedded daemon, whatever the environment says.
-func (w *workerFlags) options() engine.DaemonOptions {
-	o := w.given
-	if !w.set("worker") {
-		o.Address = os.Getenv("BUILDKIT_HOST")
+// list says which daemons to use, at least one: those of the flag, else those of
+// the fleet file, else that of the environment, else the embedded one. An
+// address that is given as empty means the embedded daemon. The files for TLS
+// are used where the fleet file names none.
+func (w *workerFlags) list(file []fleet.Worker) ([]fleet.Worker, error) {
+	var out []fleet.Worker
+	seen := map[string]bool{}
+	add := func(from, s string) error {
+		address, err := fleet.ParseAddress(s)
+		if err == nil && seen[address] {
+			err = diag.Errorf(diag.Usage, "name each daemon once", "%s is given twice", fleet.Worker{Address: address}.Title())
+		}
+		if err != nil {
+			return diag.Errorf(diag.Usage, diag.HelpOf(err), "%s: %w", from, err)
+		}
+		seen[address] = true
+		out = append(out, fleet.Worker{Address: address})
+		return nil
 	}
-	return o
+	host := os.Getenv("BUILDKIT_HOST")
+	switch {
+	case w.set("worker"):
+		for _, s := range w.addresses {
+			if err := add("--worker", s); err != nil {
+				return nil, err
+			}
+		}
+	case len(file) > 0:
+		out = append(out, file...)
+	default:
+		if err := add("BUILDKIT_HOST", host); err != nil {
+			return nil, err
+		}
+	}
+	for i := range out {
+		if o := &out[i]; strings.HasPrefix(o.Address, "tcp://") && o.CA+o.Cert+o.Key == "" {
+			o.CA, o.Cert, o.Key = w.ca, w.cert, w.key
+		}
+	}
+	return out, nil
+}
+
+// daemon says how to reach one of them.
+func (w *workerFlags) daemon(of fleet.Worker) engine.DaemonOptions {
+	return engine.DaemonOptions{
+		Address: of.Address, Buildkitd: w.buildkitd, Runc: w.runc,
+		CACert: of.CA, Cert: of.Cert, Key: of.Key,
+	}
+}
+
+// daemons are the workers of one command.
+type daemons []*engine.Daemon
+
+// daemons prepares every worker for an engine; it starts and reaches none.
+func (w *workerFlags) daemons(eng *engine.Engine, state string, of []fleet.Worker) daemons {
+	var out daemons
+	for _, o := range of {
+		d := engine.NewDaemon(eng, state, w.daemon(o))
+		eng.Workers = append(eng.Workers, engine.Connector{Name: o.Title(), Connect: d.Connect})
+		out = append(out, d)
+	}
+	return out
+}
+
+// Close lets go of all.
+func (ds daemons) Close() error {
+	var errs []error
+	for _, d := range ds {
+		errs = append(errs, d.Close())
+	}
+	return errors.Join(errs...)
 }
