@@ -31,8 +31,11 @@ const maxRestarts = 5
 // [Options.StrictMounts] makes it an [ErrMountRefused]. A copy is streamed, its
 // digest verified on the way, and goes on where it stopped when the source
 // breaks off; one request to the target finds out that the blob is there, or
-// opens the upload. An upload is two requests, a manifest one, whose body is
-// the operation's data as it is.
+// opens the upload (two with a registry that knows no mounts, which is found out
+// once). An upload is two requests, a manifest one, whose body is the
+// operation's data as it is. A manifest that is refused because its tag cannot
+// be changed is an error that names both digests, unless the tag has it already:
+// then that is the outcome.
 //
 // The context's end stops it; what was sent then may or may not have arrived.
 func (s *Store) Apply(ctx context.Context, op plan.Op) (plan.Outcome, error) {
@@ -65,15 +68,16 @@ func (s *Store) mount(ctx context.Context, at place, op plan.Op) (plan.Outcome, 
 	if from.host != at.host {
 		return plan.Outcome{}, diag.Errorf(diag.Internal, "", "mount from %s to %s: not the same registry", from, at)
 	}
-	session, err := s.open(ctx, at, from, op, fmt.Sprintf("mount %s from %s to %s", op.Digest.Short(), from, at))
-	var e *statusError
-	refused := errors.As(err, &e) && e.status/100 == 4 && e.status != http.StatusTooManyRequests && e.status != http.StatusRequestTimeout
-	if err != nil && !refused {
-		return plan.Outcome{}, err
-	}
-	if err == nil && session == nil {
-		s.count.mounted.Add(op.Size)
-		return plan.Outcome{Did: plan.OpMount}, nil
+	var session *url.URL
+	if !at.host.mountless.Load() {
+		session, err = s.open(ctx, at, from, op, fmt.Sprintf("mount %s from %s to %s", op.Digest.Short(), from, at))
+		if err != nil && !refusesMount(err) {
+			return plan.Outcome{}, err
+		}
+		if err == nil && session == nil {
+			s.count.mounted.Add(op.Size)
+			return plan.Outcome{Did: plan.OpMount}, nil
+		}
 	}
 	s.count.refused.Add(1)
 	if s.o.StrictMounts {
@@ -94,7 +98,11 @@ func (s *Store) open(ctx context.Context, at, from place, op plan.Op, what strin
 		c.grant.from = ""
 	}
 	c.url.RawQuery = url.Values{"mount": {string(op.Digest)}, "from": {from.repo}}.Encode()
-	return s.openCall(ctx, c)
+	session, err := s.openCall(ctx, c)
+	if mountless(err) {
+		at.host.mountless.Store(true)
+	}
+	return session, err
 }
 
 // openCall sends a request that opens an upload, unless it makes that needless.
@@ -238,10 +246,14 @@ func (s *Store) putManifest(ctx context.Context, at place, op plan.Op) (plan.Out
 			return nil
 		},
 	})
-	if err != nil {
-		return plan.Outcome{Pushed: pushed.Load()}, err
-	}
 	out := plan.Outcome{Did: plan.OpManifest, Pushed: pushed.Load()}
+	if err != nil {
+		out.Did = ""
+		err = s.settle(ctx, t, op.Digest, err)
+	}
+	if err != nil {
+		return out, err
+	}
 	if parseErr != nil {
 		return out, nil
 	}
@@ -303,17 +315,37 @@ func (c *copying) outcome(did plan.OpKind) plan.Outcome {
 
 // begin asks the target to mount the blob from itself: a repository that has
 // the blob says so, and any other opens an upload. That is one request where a
-// HEAD and a POST would be two.
+// HEAD and a POST would be two; a registry without mounts takes these.
 func (s *Store) begin(ctx context.Context, c *copying) (*url.URL, error) {
-	session, err := s.open(ctx, c.at, c.at, c.op, c.what)
-	var e *statusError
-	if errors.As(err, &e) && slices.Contains([]int{http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed}, e.status) {
-		return s.openCall(ctx, call{
-			what: c.what, host: c.at.host, grant: grant{repo: c.at.repo, push: true}, method: http.MethodPost,
-			url: c.at.url("blobs", "uploads/"), want: []int{http.StatusAccepted},
-		})
+	if !c.at.host.mountless.Load() {
+		session, err := s.open(ctx, c.at, c.at, c.op, c.what)
+		var e *statusError
+		if !mountless(err) && !(errors.As(err, &e) && slices.Contains([]int{http.StatusBadRequest, http.StatusNotFound}, e.status)) {
+			return session, err
+		}
 	}
-	return session, err
+	if c.at.host.mountless.Load() {
+		there, err := s.has(ctx, c)
+		if there || err != nil {
+			return nil, err
+		}
+	}
+	return s.openCall(ctx, call{
+		what: c.what, host: c.at.host, grant: grant{repo: c.at.repo, push: true}, method: http.MethodPost,
+		url: c.at.url("blobs", "uploads/"), want: []int{http.StatusAccepted},
+	})
+}
+
+// has asks whether the target has the blob.
+func (s *Store) has(ctx context.Context, c *copying) (bool, error) {
+	err := s.do(ctx, call{
+		what: c.what, host: c.at.host, grant: grant{repo: c.at.repo, push: true}, method: http.MethodHead,
+		url: c.at.url("blobs", string(c.op.Digest)), want: []int{http.StatusOK},
+	})
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // stream sends the blob into a session while it is being read.

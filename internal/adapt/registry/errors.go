@@ -141,6 +141,8 @@ func (c call) help(err error) string {
 		return c.loginHelp()
 	case errors.As(err, &refused), errors.As(err, &s) && s.status == http.StatusTooManyRequests:
 		return "log in to " + name + " or use a mirror for a higher limit; the same command goes on later"
+	case c.uncreated(err):
+		return c.createHelp()
 	case errors.Is(err, ErrNotFound):
 		return "check the reference; a private repository may look as if it did not exist, so check the credentials for " + name + " too"
 	case errors.As(err, &s):

@@ -551,6 +551,10 @@ func TestMountRefused(t *testing.T) {
 				}
 				q.URL.RawQuery = ""
 			}
+			if q.Method == http.MethodHead && strings.Contains(q.URL.Path, "/a/b/blobs/") {
+				w.WriteHeader(http.StatusNotFound) // the registry in memory has one store of blobs
+				return
+			}
 			next.ServeHTTP(w, q)
 		})
 	}
@@ -564,7 +568,9 @@ func TestMountRefused(t *testing.T) {
 		{"session", 0, 0, false, []string{"POST", "GET", "PUT"}},
 		{"one at a time", 0, 1, false, []string{"POST", "GET", "PUT"}},
 		{"forbidden", 403, 0, false, []string{"POST", "POST"}},
-		{"not allowed", 405, 0, false, []string{"POST", "POST", "POST", "GET", "PUT"}},
+		{"bad request", 400, 0, false, []string{"POST", "POST", "POST", "GET", "PUT"}},
+		{"not allowed", 405, 0, false, []string{"POST", "HEAD", "POST", "GET", "PUT"}},
+		{"not implemented", 501, 0, false, []string{"POST", "HEAD", "POST", "GET", "PUT"}},
 		{"strict", 0, 0, true, []string{"POST"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -581,12 +587,12 @@ func TestMountRefused(t *testing.T) {
 				for _, r := range w.front.take() {
 					got = append(got, r.method)
 				}
-				if tt.name == "session" && len(got) == 3 {
+				if n := len(got); n >= 3 && tt.concurrency != 1 && got[n-1] == "GET" {
 					// Reading begins when the upload has its turn; which one arrives
 					// first is open.
-					got[1], got[2] = "GET", "PUT"
+					got[n-2], got[n-1] = "GET", "PUT"
 				}
-				if d := cmp.Diff(tt.requests, got); d != "" && tt.name != "not allowed" || len(got) != len(tt.requests) {
+				if d := cmp.Diff(tt.requests, got); d != "" {
 					t.Errorf("requests (-want +got):\n%s", d)
 				}
 				switch {

@@ -25,6 +25,8 @@ type host struct {
 	gate   *gate
 	auth   *auth
 	down   atomic.Bool // of a mirror: it failed, and is left alone
+	// mountless says that the registry knows no mounts: it is not asked again.
+	mountless atomic.Bool
 }
 
 // canonicalHost gives Docker Hub's several names one.
