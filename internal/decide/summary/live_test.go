@@ -402,3 +402,15 @@ func BenchmarkFold(b *testing.B) {
 		Fold(s, events[i])
 	}
 }
+
+// Folding is on the way of every event of a run: it must not get dearer with
+// the number of images.
+func TestFoldAllocatesLittle(t *testing.T) {
+	for _, n := range []int{100, 2000} {
+		events := benchEvents(n)
+		per := testing.AllocsPerRun(1, func() { fold(events...) }) / float64(len(events))
+		if per > 12 {
+			t.Errorf("%d images: %.1f allocations per event", n, per)
+		}
+	}
+}
