@@ -17,6 +17,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/decide/summary"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
+	"github.com/lapstrake/lapstrake/internal/model/journal"
 	"github.com/lapstrake/lapstrake/internal/run/engine"
 	"github.com/lapstrake/lapstrake/internal/run/worker/workertest"
 	"github.com/lapstrake/lapstrake/internal/testfleet"
@@ -54,10 +55,13 @@ COPY --from=builder /payload /opt/payload
 type small struct {
 	*world
 	disk string
+	// events are those of the last run.
+	events []journal.Event
 }
 
 func newSmall(t *testing.T, n int, size int64) *small {
-	return &small{world: newWorld(t, n), disk: testfleet.Loop(t, size)}
+	disk := testfleet.Loop(t, size)
+	return &small{world: newWorld(t, n), disk: disk}
 }
 
 // build runs a build command with an embedded daemon of its own, whose disk is
@@ -75,12 +79,16 @@ func (w *small) build(ctx context.Context, f *fleet.Fleet, opts engine.Options) 
 	bin := workertest.Options(w.t)
 	daemon := engine.NewDaemon(e, w.disk, engine.DaemonOptions{Buildkitd: bin.Buildkitd, Runc: bin.Runc})
 	e.Run, e.Workers = run, []engine.Connector{daemon.Connector()}
+	if w.see != nil {
+		run.Watch(w.see)
+	}
 	stop := watchDisk(w.t, w.disk, &peak)
 	r.plan, r.err = e.Build(ctx, nil)
 	r.err = errors.Join(r.err, daemon.Close())
 	stop()
 	run.Finish(r.err)
 	run.Summary(func(s *summary.Summary) error { r.sum, r.units = *s, s.Units; return nil })
+	w.events = eventsOf(w.t, run.Dir())
 	if w.t.Failed() || testing.Verbose() {
 		w.t.Logf("run %s", run.Dir())
 	}

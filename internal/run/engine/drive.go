@@ -59,7 +59,7 @@ func (e *Engine) solve(ctx context.Context, tasks []task) {
 	}
 	e.releases.expect(tasks)
 	e.driver.Store(d)
-	e.Run.Watch(d.see)
+	stop := e.Run.Watch(d.see)
 	d.queue(tasks)
 	for _, s := range e.stations {
 		e.background.Go(func() {
@@ -70,7 +70,7 @@ func (e *Engine) solve(ctx context.Context, tasks []task) {
 	}
 	d.run(ctx)
 	d.wg.Wait()
-	e.Run.Watch(nil)
+	stop()
 	e.driver.Store(nil)
 }
 

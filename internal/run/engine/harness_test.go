@@ -15,6 +15,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/decide/publish"
 	"github.com/lapstrake/lapstrake/internal/decide/summary"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
+	"github.com/lapstrake/lapstrake/internal/model/journal"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
 	"github.com/lapstrake/lapstrake/internal/run/engine"
 	"github.com/lapstrake/lapstrake/internal/run/worker/workertest"
@@ -37,6 +38,8 @@ type world struct {
 	proxy *testfleet.FaultProxy
 	bases []testfleet.Base
 	state string
+	// see, when set, is called with every event of a run.
+	see func(journal.Event)
 }
 
 // newWorld makes n bases on a registry of its own, behind a fault proxy with

@@ -26,7 +26,7 @@ type Record struct {
 
 	mu    sync.Mutex
 	sum   *summary.Summary
-	watch func(journal.Event)
+	watch []func(journal.Event)
 }
 
 // RecordOptions say which run to write.
@@ -107,17 +107,25 @@ func (r *Record) fold(e journal.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	summary.Fold(r.sum, e)
-	if r.watch != nil {
-		r.watch(e)
+	for _, see := range r.watch {
+		if see != nil {
+			see(e)
+		}
 	}
 }
 
-// Watch calls see with every event from now on, in the journal's order and one
-// at a time; nil ends that. see must not call the Record.
-func (r *Record) Watch(see func(journal.Event)) {
+// Watch calls see with every event from now on until stop is called, in the
+// journal's order and one at a time. see must not call the Record.
+func (r *Record) Watch(see func(journal.Event)) (stop func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.watch = see
+	i := len(r.watch)
+	r.watch = append(r.watch, see)
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.watch[i] = nil
+	}
 }
 
 // recordsFile holds the ids of what a worker held when the run began.

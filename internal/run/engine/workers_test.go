@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/lapstrake/lapstrake/internal/decide/summary"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
@@ -31,6 +33,9 @@ func (w *world) onMany(ctx context.Context, f *fleet.Fleet, opts engine.Options,
 	var r result
 	var daemons []*engine.Daemon
 	e.Run = run
+	if w.see != nil {
+		run.Watch(w.see)
+	}
 	for _, a := range addrs {
 		d := engine.NewDaemon(e, w.state, engine.DaemonOptions{Address: a})
 		daemons = append(daemons, d)
@@ -83,5 +88,75 @@ func TestWorkers(t *testing.T) {
 	}
 	if len(on) != 2 {
 		t.Errorf("images were started on %v", on)
+	}
+}
+
+// TestWorkersAfar: of three daemons on networks of their own one is killed and
+// one is cut off for a while. Every image is made, shared steps once, and only
+// what was in flight on a lost worker again.
+func TestWorkersAfar(t *testing.T) {
+	n, cut := images(t, 18), 20*time.Second
+	if n > 18 {
+		n, cut = 150, time.Minute
+	}
+	subnet := testfleet.NewSubnet(t)
+	w := newWorld(t, n)
+	host := subnet.Expose(w.host)
+	bin := workertest.Options(t)
+	var daemons []*testfleet.NetDaemon
+	var addrs []string
+	for range 3 {
+		d := subnet.Daemon(bin.Buildkitd, bin.Runc, host)
+		daemons, addrs = append(daemons, d), append(addrs, d.Addr)
+	}
+	dir := w.dockerfile(strings.Replace(fmt.Sprintf(eachOnItsBase, testfleet.Builder(host)), "echo on", "sleep 1; echo on", 1), map[string]string{})
+	f := w.fleet(dir, "afar")
+	f.Registries = []fleet.Registry{{Host: host, HTTP: true}}
+	for i := range f.Images {
+		f.Images[i].Base = strings.Replace(f.Images[i].Base, w.host, host, 1)
+		f.Images[i].Tags[0] = strings.Replace(f.Images[i].Tags[0], w.host, host, 1)
+	}
+	see, wait := atEvents(journal.UnitPublished, 3, 2, func(i int) {
+		if i == 0 {
+			daemons[1].Kill()
+			return
+		}
+		daemons[2].Cut(true)
+		time.Sleep(cut)
+		daemons[2].Cut(false)
+	})
+	w.see = see
+	r, run := w.onMany(t.Context(), f, engine.Options{Jobs: 2}, addrs...)
+	wait()
+	if r.err != nil || r.sum.Built != n {
+		t.Fatalf("%v: %d of %d built: %s", r.err, r.sum.Built, n, failures(r.sum))
+	}
+	started, lost, shared := map[string]int{}, map[string]int{}, 0
+	for _, ev := range eventsOf(t, run) {
+		switch ev.Kind {
+		case journal.UnitStarted:
+			started[ev.Unit]++
+		case journal.WorkerLost:
+			lost[ev.Worker]++
+		case journal.StepDone:
+			var d journal.StepData
+			if ev.Decode(&d) == nil && d.Shared && !d.Cached && d.Kind == "exec" {
+				shared++
+			}
+		}
+	}
+	again := 0
+	for _, k := range started {
+		again += k - 1
+	}
+	t.Logf("lost %v, %d images started again", lost, again)
+	if shared != 1 {
+		t.Errorf("the shared step ran %d times", shared)
+	}
+	if lost[addrs[1]] == 0 || lost[addrs[2]] == 0 {
+		t.Errorf("workers lost: %v", lost)
+	}
+	if again > 4 {
+		t.Errorf("%d images were started again, more than were in flight", again)
 	}
 }

@@ -1,0 +1,161 @@
+//go:build linux
+
+package engine_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
+	"github.com/lapstrake/lapstrake/internal/model/journal"
+	"github.com/lapstrake/lapstrake/internal/run/engine"
+	"github.com/lapstrake/lapstrake/internal/testfleet"
+)
+
+// daemonOf is the process id of the buildkitd that works below dir, 0 when none.
+func daemonOf(dir string) int {
+	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, p := range procs {
+		command, err := os.ReadFile(p)
+		args := bytes.Split(command, []byte{0})
+		if err != nil || filepath.Base(string(args[0])) != "buildkitd" || !bytes.Contains(command, []byte(dir+"/")) {
+			continue
+		}
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(p)))
+		return pid
+	}
+	return 0
+}
+
+// atEvents calls do with 0, 1, … when a run has written every further n events
+// of a kind, beside the run and one at a time; at most times often.
+func atEvents(kind journal.Kind, n, times int, do func(i int)) (see func(journal.Event), wait func()) {
+	calls := make(chan int, times)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := range calls {
+			do(i)
+		}
+	})
+	count := 0
+	see = func(e journal.Event) {
+		if e.Kind != kind {
+			return
+		}
+		if count++; count%n == 0 && count/n <= times {
+			calls <- count/n - 1
+		}
+	}
+	return see, func() { close(calls); wg.Wait() }
+}
+
+// TestDaemonKilled: the embedded daemon is killed again and again while images
+// are made. Every image is right at the end, no process and no mount is left,
+// and only what was in flight is made again.
+func TestDaemonKilled(t *testing.T) {
+	n, kills := images(t, 16), 3
+	if n > 16 {
+		n, kills = 100, 10
+	}
+	w := newSmall(t, n, 900<<20)
+	dir := w.dockerfile(fmt.Sprintf(eachGrows, testfleet.Builder(w.host)), map[string]string{})
+	f := w.fleet(dir, "killed")
+	see, wait := atEvents(journal.UnitPublished, n/(kills+1), kills, func(int) {
+		if pid := daemonOf(w.disk); pid != 0 {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	})
+	w.see = see
+	r, peak := w.build(t.Context(), f, engine.Options{Jobs: 3, Disk: fleet.Disk{Bytes: 640 << 20}})
+	wait()
+	if r.err != nil || r.sum.Built != n {
+		t.Fatalf("%v: %d of %d built: %+v", r.err, r.sum.Built, n, r.sum.Failures)
+	}
+	lost := 0
+	for _, e := range w.events {
+		if e.Kind == journal.WorkerLost {
+			lost++
+		}
+	}
+	t.Logf("lost %d times, peak %d MB, rework %v", lost, peak>>20, value(r.sum.Rework))
+	if lost != kills {
+		t.Errorf("the worker was lost %d times, not %d", lost, kills)
+	}
+	for image, u := range r.units {
+		if u.Attempts > kills+1 {
+			t.Errorf("%s was started %d times", image, u.Attempts)
+		}
+	}
+	for _, im := range f.Images {
+		if got := w.digestOf(im.Tags[0]); got != string(r.units[im.ID].Digest) {
+			t.Errorf("%s is %s, not %s", im.Tags[0], got, r.units[im.ID].Digest)
+		}
+	}
+	awaitNothing(t, w.disk)
+}
+
+// TestDaemonHangs: the embedded daemon is stopped in mid-run and answers nothing
+// any more. It is given up and begun anew.
+func TestDaemonHangs(t *testing.T) {
+	w := newSmall(t, 6, 600<<20)
+	dir := w.dockerfile(fmt.Sprintf(eachOnItsBase, testfleet.Builder(w.host)), map[string]string{})
+	f := w.fleet(dir, "hangs")
+	see, wait := atEvents(journal.UnitPublished, 2, 1, func(int) {
+		if pid := daemonOf(w.disk); pid != 0 {
+			_ = syscall.Kill(pid, syscall.SIGSTOP)
+		}
+	})
+	w.see = see
+	r, _ := w.build(t.Context(), f, engine.Options{Jobs: 2, Deadlines: fleet.Deadlines{Release: 3 * time.Second}})
+	wait()
+	if r.err != nil || r.sum.Built != 6 {
+		t.Fatalf("%v: %d built: %+v", r.err, r.sum.Built, r.sum.Failures)
+	}
+	lost := slices.ContainsFunc(w.events, func(e journal.Event) bool { return e.Kind == journal.WorkerLost })
+	if !lost {
+		t.Error("nobody noticed that the daemon hung")
+	}
+	awaitNothing(t, w.disk)
+}
+
+// TestDeadlines: what takes too long is cancelled in the daemon too, and said.
+func TestDeadlines(t *testing.T) {
+	tests := []struct {
+		name string
+		with fleet.Deadlines
+		kind diag.Kind
+		want string
+	}{
+		{"image", fleet.Deadlines{Image: 2 * time.Second}, diag.Step, "the image took too long: more than 2s"},
+		{"step", fleet.Deadlines{Step: 2 * time.Second}, diag.Step, "a step took too long: [2/2] RUN sleep 1000: more than 2s"},
+		{"run", fleet.Deadlines{Run: 4 * time.Second}, diag.Interrupted, "the time limit of 4s is reached"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 1)
+			dir := w.dockerfile("ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nRUN sleep 1000\n", map[string]string{})
+			r := w.build(t.Context(), w.fleet(dir, "late"), engine.Options{Deadlines: tt.with})
+			if diag.KindOf(r.err) != tt.kind {
+				t.Errorf("ended with %v, which is not of kind %s", r.err, tt.kind)
+			}
+			said := fmt.Sprint(r.err)
+			for _, f := range r.sum.Failures {
+				said += "\n" + f.Cause
+			}
+			if !strings.Contains(said, tt.want) {
+				t.Errorf("said %q, not %q", said, tt.want)
+			}
+		})
+	}
+}
