@@ -154,7 +154,8 @@ func (s *Scheduler) admit(w *worker) (blocked bool, out []Action) {
 		}
 		bytes, known := s.promise(w, u)
 		if w.ledger != nil {
-			if !known && (len(w.running) > 0 || w.releasing || w.held > 0) {
+			if !known && s.bounded() && (len(w.running) > 0 || w.releasing || w.held > 0) {
+				w.queue = append([]*unit{u}, w.queue...)
 				return true, out // one alone first, and what it left seen
 			}
 			if !w.ledger.Fits(bytes) {
@@ -180,7 +181,12 @@ func (s *Scheduler) admit(w *worker) (blocked bool, out []Action) {
 				}
 			}
 			if !known {
-				bytes = max(bytes, w.ledger.Room())
+				// Alone it may take everything; without a budget its part.
+				part := int64(1)
+				if !s.bounded() {
+					part = int64(2 * max(s.limits.Jobs, 1))
+				}
+				bytes = max(bytes, w.ledger.Room()/part)
 			}
 		}
 		out = append(out, s.start(w, u, bytes))
@@ -208,6 +214,9 @@ func (s *Scheduler) promise(w *worker, u *unit) (bytes int64, known bool) {
 	own := s.model.Own(u.expect)
 	return own + s.model.Base(w.missing(u)), own > 0
 }
+
+// bounded tells whether the user set a budget.
+func (s *Scheduler) bounded() bool { return s.limits.Budget > 0 || s.limits.Share > 0 }
 
 // hopeless tells whether a worker has all the room that it will ever have:
 // nothing runs, nothing can be released, and no other worker is at work.

@@ -222,7 +222,7 @@ func (s *Scheduler) ended(e journal.Event, published bool) {
 	if w := u.worker; w != nil {
 		w.stopped(s, u)
 		if published {
-			w.faster(s.limits.Jobs)
+			w.faster(s)
 		}
 	}
 	u.phase, u.worker = done, nil

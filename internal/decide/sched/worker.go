@@ -36,8 +36,13 @@ type worker struct {
 	reading  journal.DiskData
 	canceled time.Duration // when the last one was cancelled
 	cancels  bool
+	grown    time.Duration // when target last changed
 	starving time.Duration // since when others fill the disk; 0: they do not
 }
+
+// growPause is how long a worker runs at one concurrency before it is raised
+// although no image has ended.
+const growPause = 2 * time.Second
 
 // Limits of the kernel's pressure figures, in percent of the last ten seconds:
 // above the first nothing more is started at once, above the second less.
@@ -65,7 +70,11 @@ func (s *Scheduler) workerReady(e journal.Event) {
 		s.workers = append(s.workers, w)
 	}
 	w.ready, w.releasing, w.paused = true, false, false
+	if !s.bounded() {
+		w.target = max(w.target, 2)
+	}
 	if d.Disk == nil {
+		w.target = max(w.target, s.limits.Jobs) // nothing would tell that it is too much
 		return
 	}
 	w.manages, w.reading = true, *d.Disk
@@ -121,6 +130,9 @@ func (s *Scheduler) read(e journal.Event) bool {
 	if w.alone != nil {
 		s.model.Solo(d.Used - w.floor)
 	}
+	if len(w.running) >= w.target && s.now-w.grown >= growPause {
+		w.faster(s) // long steps: do not wait for the first image to end
+	}
 	return true
 }
 
@@ -136,12 +148,13 @@ func (w *worker) stopped(s *Scheduler, u *unit) {
 }
 
 // faster lets one more run at once, when memory and the disk's queue allow.
-func (w *worker) faster(jobs int) {
+func (w *worker) faster(s *Scheduler) {
+	w.grown = s.now
 	switch {
 	case w.reading.Memory > memoryFull:
 		w.target = max(1, w.target-1)
 	case w.reading.Memory > memoryBusy || w.reading.IO > ioBusy:
-	case w.target < jobs:
+	case w.target < s.limits.Jobs:
 		w.target++
 	}
 }
