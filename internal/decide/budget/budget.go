@@ -8,7 +8,7 @@ package budget
 
 import "math"
 
-// Unlimited is the ceiling of a ledger that knows no limit.
+// Unlimited is the allowance of a ledger that knows no limit.
 const Unlimited = int64(math.MaxInt64)
 
 // Rule says how much a daemon may hold. The zero value is no limit.
@@ -27,29 +27,54 @@ type Rule struct {
 type Reading struct{ Used, Free, Total int64 }
 
 // Ledger is the account of one file system. Use [New].
+//
+// A reading does not say who wrote what, so the ledger keeps a level: no less
+// than what is used beside the bytes that promised work has taken so far. What
+// is above the level is taken off the promises, as it is on the disk already.
+// Whatever is not known errs towards a higher level, and so towards less room:
+// work that ended is thought to have taken all that it was promised.
 type Ledger struct {
 	rule     Rule
 	others   int64 // bytes in the first reading that were not the daemon's
 	reading  Reading
-	promises map[string]*promise
-	promised int64 // sum of what is left of the promises
+	promises map[string]int64
+	given    int64 // sum of the promises
+	level    int64
 	peak     int64
 }
-
-// promise is disk that work in progress may still take.
-type promise struct{ left int64 }
 
 // New opens a ledger with a first reading, of which the daemon held holds.
 // Whatever else is used then is other people's and no part of Rule.Bytes.
 // What others write later counts like the daemon's own bytes: the file system
 // cannot tell them apart.
 func New(rule Rule, first Reading, holds int64) *Ledger {
-	return &Ledger{rule: rule, others: max(first.Used-max(holds, 0), 0), reading: first, promises: map[string]*promise{}, peak: first.Used}
+	return &Ledger{
+		rule: rule, others: max(first.Used-max(holds, 0), 0), reading: first,
+		promises: map[string]int64{}, level: first.Used, peak: first.Used,
+	}
 }
 
 // guard is the part of a limit that is kept back for what happens between two
 // readings, and for what the file system itself needs.
 const guard = 0.03
+
+// keep is what a limit leaves when the guard is taken off.
+func keep(limit int64) int64 { return limit - int64(guard*float64(limit)) }
+
+// Enough is the smallest Rule.Bytes that lets a daemon hold n bytes.
+func Enough(n int64) int64 {
+	if n <= 0 {
+		return 0
+	}
+	limit := int64(float64(n) / (1 - guard))
+	for keep(limit) < n {
+		limit++
+	}
+	for keep(limit-1) >= n {
+		limit--
+	}
+	return limit
+}
 
 // Allowance is what the daemon may hold by the rule alone, with the guard taken
 // off; [Unlimited] without a rule.
@@ -64,7 +89,7 @@ func (l *Ledger) Allowance() int64 {
 	if limit == Unlimited {
 		return limit
 	}
-	return limit - int64(guard*float64(limit))
+	return keep(limit)
 }
 
 // Ceiling is the reading that must not be passed: the rule's, or that at which
@@ -78,8 +103,8 @@ func (l *Ledger) Ceiling() int64 {
 }
 
 // Room is what can still be promised; below zero when the ceiling is passed or
-// promises that were kept took more than was thought.
-func (l *Ledger) Room() int64 { return l.Ceiling() - l.reading.Used - l.promised }
+// would be, were every promise taken up.
+func (l *Ledger) Room() int64 { return l.Ceiling() - l.reading.Used - l.Promised() }
 
 // Fits tells whether n more bytes can be promised.
 func (l *Ledger) Fits(n int64) bool { return n <= l.Room() }
@@ -90,54 +115,44 @@ func (l *Ledger) Over() bool { return l.reading.Used > l.Ceiling() }
 // Used is the last reading.
 func (l *Ledger) Used() int64 { return l.reading.Used }
 
+// Holds is the last reading without what others had at first.
+func (l *Ledger) Holds() int64 { return l.reading.Used - l.others }
+
 // Others is the part of the first reading that was not the daemon's.
 func (l *Ledger) Others() int64 { return l.others }
 
 // Peak is the highest reading.
 func (l *Ledger) Peak() int64 { return l.peak }
 
-// Promised is the sum of what is left of the promises.
-func (l *Ledger) Promised() int64 { return l.promised }
+// Promised is what promised work may still take.
+func (l *Ledger) Promised() int64 {
+	return l.given - min(max(l.reading.Used-l.level, 0), l.given)
+}
 
-// Promise sets n bytes aside for id. A second promise to the same id replaces
-// the first.
+// Promise sets n bytes aside for id, on top of what id has.
 func (l *Ledger) Promise(id string, n int64) {
-	l.Settle(id)
-	l.promises[id] = &promise{left: n}
-	l.promised += n
+	if len(l.promises) == 0 {
+		l.level = max(l.level, l.reading.Used)
+	}
+	l.promises[id] += n
+	l.given += n
 }
 
 // Settle ends the promise to id: what it took is in the readings from now on.
 func (l *Ledger) Settle(id string) {
-	if p := l.promises[id]; p != nil {
-		l.promised -= p.left
-		delete(l.promises, id)
-	}
+	n := l.promises[id]
+	delete(l.promises, id)
+	l.given -= n
+	l.level += n
 }
 
-// Read takes a reading. Growth since the last one is taken off the promises, in
-// proportion to what is left of each, so that bytes which are on the disk are
-// not set aside as well; a fall gives nothing back to them, as it is a release.
-func (l *Ledger) Read(r Reading) {
-	growth := r.Used - l.reading.Used
+// Read takes a reading. Strange tells that something is at work that was
+// promised nothing: growth is then not taken off the promises.
+func (l *Ledger) Read(r Reading, strange bool) {
+	if growth := r.Used - l.reading.Used; strange && growth > 0 {
+		l.level += growth
+	}
 	l.reading = r
+	l.level = min(l.level, r.Used)
 	l.peak = max(l.peak, r.Used)
-	if growth <= 0 || l.promised == 0 {
-		return
-	}
-	if growth >= l.promised {
-		for _, p := range l.promises {
-			p.left = 0
-		}
-		l.promised = 0
-		return
-	}
-	share := float64(growth) / float64(l.promised)
-	var sum int64
-	for _, p := range l.promises {
-		// Rounded so that no more than the growth is taken off.
-		p.left -= int64(share * float64(p.left))
-		sum += p.left
-	}
-	l.promised = sum
 }

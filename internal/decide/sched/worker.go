@@ -79,7 +79,7 @@ func (s *Scheduler) workerReady(e journal.Event) {
 	}
 	w.manages, w.reading = true, *d.Disk
 	if w.ledger != nil {
-		w.ledger.Read(budget.Reading{Used: d.Disk.Used, Free: d.Disk.Free, Total: d.Disk.Total})
+		w.ledger.Read(budget.Reading{Used: d.Disk.Used, Free: d.Disk.Free, Total: d.Disk.Total}, false)
 	} else {
 		w.ledger = budget.New(s.rule(), budget.Reading{Used: d.Disk.Used, Free: d.Disk.Free, Total: d.Disk.Total}, d.Holds)
 	}
@@ -126,7 +126,7 @@ func (s *Scheduler) read(e journal.Event) bool {
 	var d journal.DiskData
 	decode(e, &d)
 	w.reading = d
-	w.ledger.Read(budget.Reading{Used: d.Used, Free: d.Free, Total: d.Total})
+	w.ledger.Read(budget.Reading{Used: d.Used, Free: d.Free, Total: d.Total}, len(w.shares) > 0)
 	if w.alone != nil {
 		s.model.Solo(d.Used - w.floor)
 	}
