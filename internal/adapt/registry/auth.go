@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -23,6 +24,13 @@ import (
 // pingMemory is how long the failure to reach a host answers for those who ask
 // next: each would otherwise wait for a host that is not there.
 const pingMemory = 10 * time.Second
+
+// How many tokens in all one request may use up, and how many fresh ones a host
+// may refuse in a row.
+const (
+	maxRenewals = 3
+	maxStrikes  = 2
+)
 
 // grant is what a request must be allowed to do.
 type grant struct {
@@ -101,12 +109,13 @@ type auth struct {
 	tokens    map[grant]*token
 	pushers   map[string]*token // the newest token that can push, by repository
 	extra     map[grant][]string
+	strikes   map[grant]int // fresh tokens refused since one was accepted
 }
 
 func newAuth(h *host) *auth {
 	return &auth{
 		host: h, challenge: &transport.Challenge{}, tokens: map[grant]*token{},
-		pushers: map[string]*token{}, extra: map[grant][]string{},
+		pushers: map[string]*token{}, extra: map[grant][]string{}, strikes: map[grant]int{},
 		ping: newLock(),
 	}
 }
@@ -259,7 +268,8 @@ func (a *auth) held(g grant) *token {
 // renew handles an answer that credentials are missing or not enough. It
 // reports whether another attempt makes sense: the host says for the first time
 // how to log in, or what a token lacks, or the token must have ended, because
-// the host took it before or because its time is over.
+// the host took it before or because its time is over. A fresh token may be
+// refused in passing; that is believed a few times in a row.
 func (a *auth) renew(g grant, k key, header http.Header) bool {
 	if a.learn(http.StatusUnauthorized, header) {
 		return true
@@ -267,9 +277,9 @@ func (a *auth) renew(g grant, k key, header http.Header) bool {
 	if k.token == nil || k.token.fixed {
 		return false
 	}
-	var scope string
+	var scope, reason string
 	if c, ok := parseChallenge(a.host, http.StatusUnauthorized, header); ok {
-		scope = c.Parameters["scope"]
+		scope, reason = c.Parameters["scope"], c.Parameters["error"]
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -283,7 +293,21 @@ func (a *auth) renew(g grant, k key, header http.Header) bool {
 		a.extra[g] = append(a.extra[g], strings.Fields(scope)...)
 		return true
 	}
-	return k.token.proven.Load() || !k.token.good()
+	if k.token.proven.Load() || !k.token.good() {
+		return true
+	}
+	a.strikes[g]++
+	return reason != "insufficient_scope" && a.strikes[g] <= maxStrikes
+}
+
+// proved notes that the host accepted a token.
+func (a *auth) proved(g grant, t *token) {
+	if t == nil || t.proven.Swap(true) {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.strikes, g)
 }
 
 // covers reports whether scopes allow everything that wanted, a list with
@@ -415,6 +439,9 @@ func (t *tokenTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		var data []byte
 		if err := keep(&data, 1<<20)(resp); err != nil {
 			return err
+		}
+		if resp.StatusCode == http.StatusOK && len(data) > 0 && !json.Valid(data) {
+			return io.ErrUnexpectedEOF // it broke off
 		}
 		out = &http.Response{StatusCode: resp.StatusCode, Header: resp.Header, Body: io.NopCloser(bytes.NewReader(data)), Request: req}
 		return nil

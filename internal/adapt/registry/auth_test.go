@@ -428,18 +428,43 @@ func TestChallengeScope(t *testing.T) {
 			t.Errorf("token requests (-want +got):\n%s", d)
 		}
 	})
-	t.Run("in vain", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(t)
-			ts := &tokenServer{next: w.back.next, challenge: `,scope="repository:a/b:pull"`, accepted: func(string) bool { return false }}
-			w.back.next = ts
-			if _, err := w.store.Stat(t.Context(), remote+"/a/b:x"); diag.KindOf(err) != diag.Infra || err == nil {
-				t.Errorf("error %v", err)
-			}
-			if ts.tokens != 1 {
-				t.Errorf("%d tokens: a new one that is refused is not improved by another", ts.tokens)
-			}
+	for _, tt := range []struct {
+		name, challenge string
+		tokens          []int // after each look
+	}{
+		// Another token may do, but not for ever.
+		{"in vain", `,scope="repository:a/b:pull"`, []int{3, 4}},
+		{"not allowed", `,scope="repository:a/b:pull",error="insufficient_scope"`, []int{1, 2}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				ts := &tokenServer{next: w.back.next, challenge: tt.challenge, accepted: func(string) bool { return false }}
+				w.back.next = ts
+				for _, want := range tt.tokens {
+					if _, err := w.store.Stat(t.Context(), remote+"/a/b:x"); diag.KindOf(err) != diag.Infra || err == nil {
+						t.Errorf("error %v", err)
+					}
+					if ts.tokens != want {
+						t.Errorf("%d tokens, want %d", ts.tokens, want)
+					}
+				}
+			})
 		})
+	}
+}
+
+// A fresh token that is refused in passing costs another one.
+func TestFreshTokenRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		ts := &tokenServer{next: w.back.next, accepted: func(auth string) bool { return auth == "Bearer t2-secret" }}
+		w.back.next = ts
+		for i := range 2 {
+			if _, err := w.store.Stat(t.Context(), remote+"/a/b:x"); err != nil || ts.tokens != 2 {
+				t.Fatalf("look %d: %d tokens, %v", i, ts.tokens, err)
+			}
+		}
 	})
 }
 
@@ -494,25 +519,35 @@ func TestWhereTokensAreAskedFor(t *testing.T) {
 
 // Token servers fail like registries do.
 func TestTokenServerFails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		ts := &tokenServer{next: w.back.next}
-		var fail atomic.Int32
-		w.back.next = http.HandlerFunc(func(rw http.ResponseWriter, q *http.Request) {
-			if q.URL.Path == "/token" && fail.Add(1) <= 2 {
-				rw.Header().Set("Retry-After", "7")
-				rw.WriteHeader(http.StatusTooManyRequests)
-				return
-			}
-			ts.ServeHTTP(rw, q)
+	for name, fail := range map[string]http.HandlerFunc{
+		"too many": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "7")
+			w.WriteHeader(http.StatusTooManyRequests)
+		},
+		"cut off": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"token": "t1-se`)) },
+		"error":   func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				ts := &tokenServer{next: w.back.next}
+				var failed atomic.Int32
+				w.back.next = http.HandlerFunc(func(rw http.ResponseWriter, q *http.Request) {
+					if q.URL.Path == "/token" && failed.Add(1) <= 2 {
+						fail(rw, q)
+						return
+					}
+					ts.ServeHTTP(rw, q)
+				})
+				if _, err := w.store.Stat(t.Context(), remote+"/a/b:x"); err != nil {
+					t.Fatal(err)
+				}
+				if n := w.store.Totals().Retries; n != 2 {
+					t.Errorf("%d retries", n)
+				}
+			})
 		})
-		if _, err := w.store.Stat(t.Context(), remote+"/a/b:x"); err != nil {
-			t.Fatal(err)
-		}
-		if n := w.store.Totals().Retries; n != 2 {
-			t.Errorf("%d retries", n)
-		}
-	})
+	}
 }
 
 // What a token server sends instead of a token may be a secret.

@@ -56,8 +56,7 @@ var (
 // do makes the call. It returns when the answer has been read, when another
 // attempt cannot help or is not allowed, or when the context ends.
 func (s *Store) do(ctx context.Context, c call) error {
-	var renewed bool
-	for {
+	for renewals := 0; ; {
 		// Tokens are fetched before asking for a turn: a request that held one
 		// meanwhile could keep the token's own request waiting for ever.
 		key, err := s.authorize(ctx, c.host, c.grant)
@@ -65,15 +64,15 @@ func (s *Store) do(ctx context.Context, c call) error {
 			return c.fail(ctx, err)
 		}
 		status, header, err := s.attempts(ctx, c, key)
-		if status == http.StatusUnauthorized && !c.grant.none() && !renewed && c.host.auth.renew(c.grant, key, header) {
-			renewed = true
+		if status == http.StatusUnauthorized && !c.grant.none() && renewals < maxRenewals && c.host.auth.renew(c.grant, key, header) {
+			renewals++
 			if c.stream {
 				return restart{c.fail(ctx, err)}
 			}
 			continue
 		}
-		if key.token != nil && status != 0 && status != http.StatusUnauthorized {
-			key.token.proven.Store(true)
+		if status != 0 && status != http.StatusUnauthorized {
+			c.host.auth.proved(c.grant, key.token)
 		}
 		if err == nil {
 			return nil
