@@ -89,7 +89,7 @@ func newConfig(p paths, runc string, opt Options) config {
 		OTEL: otelConfig{SocketPath: p.otel},
 		CDI:  cdiConfig{Disabled: true},
 		// Every entry keeps blobs that disk usage does not count; 0 keeps none.
-		History: historyConfig{MaxEntries: 0},
+		History: historyConfig{MaxEntries: opt.History},
 		System:  systemConfig{MaxRegistryConcurrency: connections(opt)},
 		Worker: workerConfig{OCI: ociConfig{
 			Enabled: true, Binary: runc, Platforms: opt.Platforms,

@@ -29,7 +29,7 @@ func TestConfig(t *testing.T) {
 	}{
 		{"default", Options{}},
 		{"full", Options{
-			AllowInsecure: true, Platforms: []string{"linux/amd64", "linux/arm64/v8"}, RegistryConnections: 8,
+			AllowInsecure: true, Platforms: []string{"linux/amd64", "linux/arm64/v8"}, RegistryConnections: 8, History: 500,
 			Registries: []fleet.Registry{
 				{Host: "docker.io", Mirrors: []string{"mirror.example/hub", "127.0.0.1:5000"}, Concurrency: 24},
 				{Host: "plain.example:5000", HTTP: true},
@@ -65,8 +65,8 @@ func TestConfig(t *testing.T) {
 			if err := toml.NewDecoder(strings.NewReader(string(got))).DisallowUnknownFields().Decode(&known); err != nil {
 				t.Errorf("the daemon does not know a key: %v", err)
 			}
-			if known.History.MaxEntries == nil || *known.History.MaxEntries != 0 {
-				t.Error("the daemon keeps history")
+			if known.History.MaxEntries == nil || *known.History.MaxEntries != int64(tt.opt.History) {
+				t.Error("the daemon keeps another number of history entries")
 			}
 			if gc := known.Workers.OCI.GC; gc == nil || *gc {
 				t.Error("the daemon collects by itself")

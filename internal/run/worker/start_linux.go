@@ -68,6 +68,11 @@ func start(ctx context.Context, opt Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
+	if opt.History > 0 {
+		// Each entry would keep the whole trace of its client so far: with a
+		// client that makes many solves, the square of their number.
+		env = append(env, "OTEL_TRACES_SAMPLER=always_off")
+	}
 	lock, err := takeLock(p.lock)
 	if err != nil {
 		return nil, err

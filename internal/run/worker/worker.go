@@ -38,6 +38,10 @@ type Options struct {
 	Platforms []string
 	// RegistryConnections is the number of connections per registry; 0 means 16.
 	RegistryConnections int
+	// History is the number of solves that the daemon remembers after their
+	// end; 0 means that it keeps no history. What it remembers takes disk that
+	// its records do not tell of.
+	History int
 	// AllowInsecure lets recipes run steps without confinement
 	// (RUN --security=insecure). Steps may always use the host's network.
 	AllowInsecure bool
