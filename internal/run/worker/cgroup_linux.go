@@ -131,9 +131,10 @@ func (c *cgroup) kill(ctx context.Context) error {
 	}
 }
 
-// remove deletes the group in every hierarchy. It must be empty.
-func (c *cgroup) remove() error {
-	deadline := time.Now().Add(killGrace)
+// remove deletes the group in every hierarchy. It must be empty; the last
+// processes may take that long to leave it.
+func (c *cgroup) remove(within time.Duration) error {
+	deadline := time.Now().Add(within)
 	var errs []error
 	for _, dir := range c.all {
 		for {

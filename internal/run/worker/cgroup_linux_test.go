@@ -28,7 +28,7 @@ func TestSweep(t *testing.T) {
 	t.Cleanup(func() {
 		cmd.Process.Kill()
 		cmd.Wait()
-		if err := live.remove(); err != nil {
+		if err := live.remove(stopRemove); err != nil {
 			t.Error(err)
 		}
 	})

@@ -74,17 +74,20 @@ type registryConfig struct {
 
 // paths are the places that a daemon uses.
 type paths struct {
-	state, root, config, log, lock, temp string
-	sockets                              string // folder of the sockets
-	socket, otel                         string
-	cgroup                               string // name of the control group
+	state, root, config, log, lock, temp, ballast string
+	sockets                                       string // folder of the sockets
+	socket, otel                                  string
+	cgroup                                        string // name of the control group
 }
+
+// address is where clients find the daemon.
+func (p paths) address() string { return "unix://" + p.socket }
 
 func newConfig(p paths, runc string, opt Options) config {
 	c := config{
 		Root:         p.root,
 		Entitlements: []string{"network.host"},
-		GRPC:         grpcConfig{Address: []string{"unix://" + p.socket}},
+		GRPC:         grpcConfig{Address: []string{p.address()}},
 		// The default path is one for all daemons of the machine.
 		OTEL: otelConfig{SocketPath: p.otel},
 		CDI:  cdiConfig{Disabled: true},

@@ -68,7 +68,7 @@ func groups() Finding {
 		f.Missing = err.Error()
 		return f
 	}
-	if err := c.remove(); err != nil {
+	if err := c.remove(stopRemove); err != nil {
 		f.Missing = err.Error()
 		return f
 	}

@@ -29,7 +29,7 @@ func clearLeftovers(ctx context.Context, p paths, c *cgroup) error {
 	}
 	return errors.Join(
 		unmountBelow(p.root), unmountBelow(p.temp),
-		c.remove(),
+		c.remove(killGrace),
 		os.RemoveAll(p.sockets), os.RemoveAll(p.temp),
 	)
 }

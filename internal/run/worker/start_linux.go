@@ -23,11 +23,15 @@ import (
 )
 
 const (
-	// stopGrace is how long a daemon may take to end by itself, killGrace how
-	// long its processes may take to die. A daemon waits for solves and sessions
-	// that are still open; killing it then loses nothing but their work.
-	stopGrace = 3 * time.Second
-	killGrace = 10 * time.Second
+	// stopGrace is how long a daemon may take to end by itself. It waits for
+	// solves and sessions that are still open; killing it then loses nothing but
+	// their work. stopKill and stopRemove are how long a Stop waits for killed
+	// processes and for their control group; killGrace is how long a start waits
+	// for those that were left.
+	stopGrace  = 3 * time.Second
+	stopKill   = 2 * time.Second
+	stopRemove = 500 * time.Millisecond
+	killGrace  = 10 * time.Second
 	// pollReady is the pause between looks for the daemon's socket.
 	pollReady = 10 * time.Millisecond
 	// maxSocket is a safe length of a socket's path; the kernel's limit is 107.
@@ -36,11 +40,12 @@ const (
 
 // process is what a Daemon holds until it is stopped.
 type process struct {
-	paths  paths
-	lock   *os.File
-	cgroup *cgroup
-	cmd    *exec.Cmd
-	daemon *Daemon
+	paths   paths
+	lock    *os.File
+	ballast *ballast
+	cgroup  *cgroup
+	cmd     *exec.Cmd
+	daemon  *Daemon
 
 	stopping atomic.Bool
 	once     sync.Once
@@ -77,8 +82,8 @@ func start(ctx context.Context, opt Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	pr := &process{paths: p, lock: lock}
-	if err := pr.prepare(ctx, newConfig(p, runc, opt)); err != nil {
+	pr := &process{paths: p, lock: lock, ballast: &ballast{path: p.ballast}}
+	if err := pr.prepare(ctx, newConfig(p, runc, opt), newHolder(p, opt)); err != nil {
 		lock.Close()
 		return nil, classify(ctx, op, err)
 	}
@@ -104,6 +109,8 @@ func classify(ctx context.Context, op string, err error) error {
 		return diag.Wrap(diag.Interrupted, op, fmt.Errorf("%w: %w", context.Cause(ctx), err))
 	case errors.As(err, &d):
 		return err
+	case errors.Is(err, unix.ENOSPC):
+		return &diag.Error{Kind: diag.Infra, Op: op, Help: "free some space there, or choose a --state folder on another disk", Err: err}
 	}
 	return diag.Wrap(diag.Infra, op, err)
 }
@@ -128,7 +135,8 @@ func newPaths(opt Options) (paths, error) {
 	id := hex.EncodeToString(sum[:6])
 	p := paths{
 		state: state, root: filepath.Join(state, "root"), temp: filepath.Join(state, "tmp"),
-		config: filepath.Join(state, "buildkitd.toml"), log: opt.Log, lock: filepath.Join(state, "lock"),
+		config: filepath.Join(state, "buildkitd.toml"), log: opt.Log, lock: filepath.Join(state, lockName),
+		ballast: filepath.Join(state, "ballast"),
 		sockets: filepath.Join(state, "run"), cgroup: groupPrefix + id,
 	}
 	if p.log == "" {
@@ -142,35 +150,14 @@ func newPaths(opt Options) (paths, error) {
 	return p, nil
 }
 
-// takeLock locks path for this process's life; the kernel lets go when the
-// process ends however it ends.
-func takeLock(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, diag.Wrap(diag.Infra, "lock the state folder", err)
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		defer f.Close()
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, diag.Wrap(diag.Infra, "lock "+path, err)
-		}
-		pid := "unknown"
-		if b, err := os.ReadFile(path); err == nil && len(b) > 0 {
-			pid = strings.TrimSpace(string(b))
-		}
-		return nil, diag.Errorf(diag.Infra, "wait for it to end, or give this run a --state folder of its own",
-			"state folder %s is in use by pid %s", filepath.Dir(path), pid)
-	}
-	f.Truncate(0)
-	fmt.Fprintf(f, "%d\n", os.Getpid())
-	return f, nil
-}
-
 // prepare clears what an earlier daemon left and writes what the next needs.
 // The lock must be held.
-func (pr *process) prepare(ctx context.Context, c config) error {
+func (pr *process) prepare(ctx context.Context, c config, h Holder) error {
 	p := pr.paths
-	var err error
+	err := errors.Join(pr.ballast.makeWay(), writeHolder(pr.lock, h))
+	if err != nil {
+		return err
+	}
 	if pr.cgroup, err = newCgroup(p.cgroup); err != nil {
 		return err
 	}
@@ -223,8 +210,8 @@ func (pr *process) launch(buildkitd string, env []string) error {
 		Unshareflags: syscall.CLONE_NEWNS,
 	}
 	d := &Daemon{
-		addr: "unix://" + p.socket, root: p.root, log: p.log, version: moduleVersion(buildkitd),
-		died: make(chan struct{}), stop: pr.stop,
+		addr: p.address(), root: p.root, log: p.log, version: moduleVersion(buildkitd),
+		died: make(chan struct{}), stop: pr.stop, ballast: pr.ballast,
 	}
 	pr.daemon = d
 	if err := pr.run(); err != nil {
@@ -276,7 +263,7 @@ func (pr *process) ended(cause error) {
 	close(pr.daemon.died)
 }
 
-// ready returns when the daemon answers.
+// ready returns when the daemon answers and has its ballast.
 func (pr *process) ready(ctx context.Context) error {
 	tick := time.NewTicker(pollReady)
 	defer tick.Stop()
@@ -285,7 +272,7 @@ func (pr *process) ready(ctx context.Context) error {
 			// The socket is there before the daemon serves it: Dial waits.
 			c, err := buildkit.Dial(ctx, pr.daemon.addr, buildkit.Options{})
 			if err == nil {
-				return c.Close()
+				return errors.Join(c.Close(), pr.ballast.make())
 			}
 			if !errors.Is(err, buildkit.ErrLost) {
 				return err
@@ -316,7 +303,7 @@ func (pr *process) end(ctx context.Context) error {
 	case <-ctx.Done():
 	case <-grace.C:
 	}
-	kill, cancel := context.WithTimeout(context.WithoutCancel(ctx), killGrace)
+	kill, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopKill)
 	defer cancel()
 	err := pr.cgroup.kill(kill)
 	select {
@@ -336,7 +323,7 @@ func (pr *process) release() error {
 	p := pr.paths
 	return errors.Join(
 		unmountBelow(p.root), unmountBelow(p.temp),
-		pr.cgroup.remove(),
+		pr.cgroup.remove(stopRemove),
 		os.RemoveAll(p.sockets), os.RemoveAll(p.temp),
 		pr.lock.Close(),
 	)

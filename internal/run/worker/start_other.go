@@ -18,3 +18,11 @@ func start(context.Context, Options) (*Daemon, error) {
 func doctor(context.Context, Options) []Finding {
 	return []Finding{{Name: "system", Found: runtime.GOOS, Missing: "Linux, for the embedded daemon", Fix: helpLinux}}
 }
+
+func held(string) (Holder, bool, error) { return Holder{}, false, nil }
+
+// ballast is nothing where no daemon can be started.
+type ballast struct{}
+
+func (*ballast) free() (int64, error) { return 0, nil }
+func (*ballast) make() error          { return nil }

@@ -14,7 +14,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"time"
 
+	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 )
@@ -45,6 +48,9 @@ type Options struct {
 	// AllowInsecure lets recipes run steps without confinement
 	// (RUN --security=insecure). Steps may always use the host's network.
 	AllowInsecure bool
+	// Shared says that others may use the daemon by its address while it runs.
+	// A second Start on the folder still fails, and then names the address.
+	Shared bool
 }
 
 // Daemon is a running daemon. It is safe for concurrent use.
@@ -54,9 +60,12 @@ type Daemon struct {
 	died                     chan struct{}
 	err                      error // read after died
 	stop                     func(context.Context) error
+	ballast                  *ballast
 }
 
 // Start starts a daemon and returns when it answers. ctx bounds the start only.
+// It keeps a ballast beside the daemon's root, see [Daemon.FreeBallast], and on
+// a file system that is all but full it gives that back before anything else.
 // When another process has a daemon on the same folder the error names that
 // process. Errors are of kind diag.Infra, with the end of the daemon's log when
 // it started and failed.
@@ -93,12 +102,85 @@ func (d *Daemon) Err() error {
 	}
 }
 
+// Alive asks the daemon for its version over a new connection. It returns nil
+// when the daemon answers within 5 seconds and before ctx ends. A daemon that
+// ended or is silent is of kind diag.Infra; only a ctx that ended first is
+// diag.Interrupted.
+func (d *Daemon) Alive(ctx context.Context) error {
+	const op = "ask the embedded daemon"
+	ask, cancel := context.WithTimeout(ctx, aliveWait)
+	defer cancel()
+	c, err := buildkit.Dial(ask, d.addr, buildkit.Options{})
+	if err == nil {
+		return c.Close()
+	}
+	select {
+	case <-d.died:
+		if d.err != nil {
+			return d.err
+		}
+		return diag.Errorf(diag.Infra, "", "%s: it was stopped", op)
+	default:
+	}
+	if ask.Err() != nil && ctx.Err() == nil {
+		return diag.Errorf(diag.Infra, "see "+d.log, "%s: pid %d is silent for %v", op, d.pid, aliveWait)
+	}
+	return err
+}
+
+// aliveWait is how long a daemon may take to say its version: it does so from
+// memory, so a longer silence is not load.
+const aliveWait = 5 * time.Second
+
 // Stop asks the daemon to end, waits for 3 seconds or until ctx ends, and then
 // kills it with everything that its steps started. Close sessions before: the
-// daemon waits for them. It leaves no process, mount
-// or control group. Calling it again, also at the same time, waits for the
-// first call and returns its result.
+// daemon waits for them. It leaves no process, mount or control group, and ends
+// within 6 seconds whatever the daemon does: processes that the kernel has not
+// ended by then are an error, and are waited for by the next Start on the
+// folder. Calling it again, also at the same time, waits for the first call and
+// returns its result.
 func (d *Daemon) Stop(ctx context.Context) error { return d.stop(ctx) }
+
+// FreeBallast deletes the ballast and returns how many bytes that gave back; 0
+// when there was none. The ballast is a file of at most 48 MiB and 3 % of the
+// file system that only takes room: on a full disk a daemon can neither release
+// records nor be started again, as both write to its database. So free it
+// before the first release there. It works with 0 bytes free and may be called
+// again, also at the same time.
+func (d *Daemon) FreeBallast() (int64, error) { return d.ballast.free() }
+
+// Ballast makes the ballast again when it is not there and at least twice its
+// size is free. Less room is no error: call it again after the next release.
+func (d *Daemon) Ballast() error { return d.ballast.make() }
+
+// Holder is the process that has a daemon on a state folder.
+type Holder struct {
+	// PID is the process's id, and Command its program with the leading words of
+	// its arguments, such as "lapstrake build". Both are as that process saw
+	// them; 0 and empty when it did not say.
+	PID     int    `json:"pid,omitempty"`
+	Command string `json:"command,omitempty"`
+	// Address is the daemon's, which may not answer yet.
+	Address string `json:"address,omitempty"`
+	// Shared is what [Options] said.
+	Shared bool `json:"shared,omitempty"`
+}
+
+// String names the holder in messages.
+func (h Holder) String() string {
+	s := "another process"
+	if h.PID != 0 {
+		s = "pid " + strconv.Itoa(h.PID)
+	}
+	if h.Command != "" {
+		s += " (" + h.Command + ")"
+	}
+	return s
+}
+
+// Held says who has a daemon on a state folder; ok is false when nobody has. It
+// changes nothing, also when the folder does not exist.
+func Held(state string) (h Holder, ok bool, err error) { return held(state) }
 
 // binary finds the first of names: given, beside the executable, by PATH.
 func binary(given string, names ...string) (string, error) {
