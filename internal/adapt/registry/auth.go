@@ -89,6 +89,7 @@ type token struct {
 	fixed  bool        // given by the user, so there is no other
 	scopes []string    // that were asked for
 	proven atomic.Bool // the host accepted it once
+	struck bool        // the host refused it before; auth.mu is held
 }
 
 func (t *token) good() bool { return t != nil && (t.ends.IsZero() || time.Now().Before(t.ends)) }
@@ -296,7 +297,10 @@ func (a *auth) renew(g grant, k key, header http.Header) bool {
 	if k.token.proven.Load() || !k.token.good() {
 		return true
 	}
-	a.strikes[g]++
+	if !k.token.struck { // by many requests at once
+		k.token.struck = true
+		a.strikes[g]++
+	}
 	return reason != "insufficient_scope" && a.strikes[g] <= maxStrikes
 }
 

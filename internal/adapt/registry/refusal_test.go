@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -28,8 +29,10 @@ func immutable(next http.Handler, r refusal) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		if q.Method == http.MethodPut && strings.Contains(q.URL.Path, "/manifests/") && !strings.Contains(q.URL.Path, ":") {
 			seen := &exists{}
-			next.ServeHTTP(seen, (&http.Request{Method: http.MethodHead, URL: q.URL, Header: http.Header{}, Body: http.NoBody}).WithContext(q.Context()))
-			if seen.code == http.StatusOK {
+			head := httptest.NewRequestWithContext(q.Context(), http.MethodHead, q.URL.Path, nil)
+			head.Header.Set("Accept", storetest.OCIManifest)
+			next.ServeHTTP(seen, head)
+			if seen.code == 0 || seen.code == http.StatusOK {
 				w.WriteHeader(r.status)
 				_, _ = w.Write([]byte(r.body))
 				return
