@@ -160,7 +160,7 @@ func (s *solveSteps) flush() {
 		if r.Completed.IsZero() && r.Error == "" || !s.e.steps.first(r) {
 			continue
 		}
-		data := journal.StepData{Name: r.Name, Cached: r.Cached, Error: r.Error, Pulled: r.Pulled, Shared: s.image == ""}
+		data := journal.StepData{Name: r.Name, Cached: r.Cached, Error: r.Error, Pulled: r.Pulled, Parts: r.Parts, Shared: s.image == ""}
 		if !r.Started.IsZero() && !r.Completed.IsZero() {
 			data.Took = r.Completed.Sub(r.Started)
 		}
