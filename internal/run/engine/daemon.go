@@ -206,10 +206,13 @@ func (d disk) Release(ctx context.Context, ids []string) (int, int64, error) {
 func (d disk) Space() (journal.DiskData, error) { return space(d.daemon.Root()) }
 
 // Relieve implements [Disk].
-func (d disk) Relieve() error { return nil }
+func (d disk) Relieve() error {
+	_, err := d.daemon.FreeBallast()
+	return err
+}
 
 // Recover implements [Disk].
-func (d disk) Recover() error { return nil }
+func (d disk) Recover() error { return d.daemon.Ballast() }
 
 // Connector is the daemon as one of an engine's workers.
 func (d *Daemon) Connector() Connector {

@@ -271,6 +271,7 @@ func (d *driver) attempt(ctx context.Context, s *station, l *life, key string, w
 		delete(d.cancels, key)
 		d.mu.Unlock()
 	}()
+	began := time.Now()
 	err := work(solve, stop)
 	if err == nil || ctx.Err() != nil {
 		return err
@@ -287,6 +288,8 @@ func (d *driver) attempt(ctx context.Context, s *station, l *life, key string, w
 	case errors.Is(err, buildkit.ErrLost):
 		s.lost(l, err)
 		return errLost
+	case !errors.Is(err, buildkit.ErrNoSpace) && s.wasFull(began):
+		return fmt.Errorf("%w: %w", buildkit.ErrNoSpace, err)
 	}
 	return err
 }

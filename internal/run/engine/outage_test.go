@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
@@ -159,4 +161,68 @@ func TestDeadlines(t *testing.T) {
 			}
 		})
 	}
+}
+
+// fillDisk takes every free byte of a file system; the result gives them back.
+func fillDisk(t *testing.T, dir string) (free func()) {
+	t.Helper()
+	path := filepath.Join(dir, "foreign")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Error(err)
+		return func() {}
+	}
+	defer f.Close()
+	chunk := make([]byte, 1<<20)
+	for len(chunk) > 0 {
+		if _, err := f.Write(chunk); err != nil {
+			chunk = chunk[:len(chunk)/2] // to the last byte
+		}
+	}
+	return func() {
+		if err := os.Remove(path); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestDiskFull: another program fills the disk to its last byte while images are
+// made, again and again, and lets go of it after a while.
+func TestDiskFull(t *testing.T) {
+	n, times := images(t, 12), 3
+	w := newSmall(t, n, 900<<20)
+	dir := w.dockerfile(fmt.Sprintf(eachGrows, testfleet.Builder(w.host)), map[string]string{})
+	f := w.fleet(dir, "full")
+	lowest := int64(1 << 40)
+	see, wait := atEvents(journal.UnitPublished, n/(times+1), times, func(int) {
+		free := fillDisk(t, w.disk)
+		var st unix.Statfs_t
+		if err := unix.Statfs(w.disk, &st); err == nil {
+			lowest = min(lowest, int64(st.Bavail)*int64(st.Bsize))
+		}
+		time.Sleep(4 * time.Second)
+		free()
+	})
+	w.see = see
+	r, _ := w.build(t.Context(), f, engine.Options{Jobs: 3})
+	wait()
+	if r.err != nil || r.sum.Built != n {
+		t.Fatalf("%v: %d of %d built: %s", r.err, r.sum.Built, n, failures(r.sum))
+	}
+	retried := 0
+	for _, e := range w.events {
+		if e.Kind == journal.UnitRetried || e.Kind == journal.WorkerLost {
+			retried++
+		}
+	}
+	t.Logf("%d bytes were free at the lowest; %d times something was tried again", lowest, retried)
+	if lowest != 0 {
+		t.Errorf("%d bytes were free when the disk was full", lowest)
+	}
+	for _, im := range f.Images {
+		if got := w.digestOf(im.Tags[0]); got != string(r.units[im.ID].Digest) {
+			t.Errorf("%s is %s, not %s", im.Tags[0], got, r.units[im.ID].Digest)
+		}
+	}
+	awaitNothing(t, w.disk)
 }

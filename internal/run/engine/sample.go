@@ -17,6 +17,10 @@ const (
 	sampleEvery = time.Second
 )
 
+// fullBelow is how little free space makes steps fail: few programs say that
+// the disk was full when it was.
+const fullBelow = 16 << 20
+
 // watch samples the disks of the workers while images are made; stop takes the
 // last samples.
 func (e *Engine) watch() (stop func()) {
@@ -38,6 +42,9 @@ func (e *Engine) watch() (stop func()) {
 				d, ok := s.reading()
 				if !ok {
 					continue
+				}
+				if d.Free < fullBelow {
+					s.full.Store(time.Now().UnixNano())
 				}
 				moved := d.Used - last[s.name].Used
 				if !end && moved < sampleStep && moved > -sampleStep && time.Since(at[s.name]) < sampleEvery {
@@ -73,6 +80,14 @@ func (s *station) reading() (d journal.DiskData, ok bool) {
 		d.Budget = int64(disk.Share * float64(d.Total))
 	}
 	return d, true
+}
+
+// wasFull tells whether a worker's disk was full at some time since.
+func (s *station) wasFull(since time.Time) bool {
+	if d, ok := s.reading(); ok && d.Free < fullBelow {
+		return true
+	}
+	return s.full.Load() >= since.UnixNano()
 }
 
 // pressure is the share of the last ten seconds in which some task waited for a

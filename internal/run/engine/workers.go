@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
@@ -47,6 +48,8 @@ type station struct {
 	mu     sync.Mutex
 	life   *future[*life]
 	shared map[graph.Digest]bool // steps whose results the daemon has
+
+	full atomic.Int64 // when its disk was last seen full, in Unix nanoseconds
 }
 
 // has notes that the daemon has the results of shared steps.
