@@ -11,7 +11,6 @@ package buildkit
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
@@ -21,55 +20,10 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 )
 
-// Options say how to reach a daemon. The zero value is right for a unix socket
-// and for TCP without TLS.
-type Options struct {
-	// CA, Cert and Key are PEM files for TCP with TLS: the authority that
-	// signed the daemon's certificate, and the client's own pair. Cert and Key
-	// go together.
-	CA, Cert, Key string
-	// ServerName is the name that the daemon's certificate must carry; empty
-	// means the host of the address. It is used only when CA or Cert is set.
-	ServerName string
-}
-
 // Client is a connection to one daemon. It is safe for concurrent use.
 type Client struct {
 	addr string
 	bk   *client.Client
-}
-
-// Dial connects to the daemon at addr, unix:///path or tcp://host:port, and
-// asks for its version, so that a daemon that is not there fails here and not
-// in the first solve. It tries once; ctx bounds the attempt.
-func Dial(ctx context.Context, addr string, opt Options) (*Client, error) {
-	op := "connect to the daemon at " + addr
-	u, err := url.Parse(addr)
-	if err != nil || u.Scheme != "unix" && u.Scheme != "tcp" {
-		return nil, diag.Errorf(diag.Usage, "use unix:///path/of/socket or tcp://host:port", "daemon address %q is not understood", addr)
-	}
-	var opts []client.ClientOpt
-	if opt.CA != "" || opt.Cert != "" {
-		name := opt.ServerName
-		if name == "" {
-			name = u.Hostname()
-		}
-		if opt.CA != "" {
-			opts = append(opts, client.WithServerConfig(name, opt.CA))
-		} else {
-			opts = append(opts, client.WithServerConfigSystem(name))
-		}
-		opts = append(opts, client.WithCredentials(opt.Cert, opt.Key))
-	}
-	bk, err := client.New(ctx, addr, opts...)
-	if err != nil {
-		return nil, diag.Wrap(diag.Infra, op, err)
-	}
-	if _, err := bk.Info(ctx); err != nil {
-		bk.Close()
-		return nil, classify(ctx, op, err)
-	}
-	return &Client{addr: addr, bk: bk}, nil
 }
 
 // Close ends the connection. Solves that still run fail with [ErrLost].

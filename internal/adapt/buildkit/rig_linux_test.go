@@ -8,7 +8,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,7 +23,13 @@ import (
 	"github.com/lapstrake/lapstrake/internal/run/worker/workertest"
 )
 
-func TestMain(m *testing.M) { os.Exit(workertest.Main(m)) }
+// TestMain lets the test binary be the programs that daemons are reached by, too.
+func TestMain(m *testing.M) {
+	if slices.Contains(programs, filepath.Base(os.Args[0])) {
+		os.Exit(shim())
+	}
+	os.Exit(workertest.Main(m))
+}
 
 // dial connects to the daemon that the tests share.
 func dial(t *testing.T) *buildkit.Client {
@@ -159,6 +167,26 @@ func solve(t *testing.T, c *buildkit.Client, opt buildkit.SessionOptions, st llb
 	recs := &records{}
 	_, err := open(t, c, opt).Solve(t.Context(), plan.Job{Definition: marshal(t, st)}, recs.add)
 	return recs, err
+}
+
+// solveIn makes a definition and tells no one what it did.
+func solveIn(ctx context.Context, s *buildkit.Session, def []byte) error {
+	_, err := s.Solve(ctx, plan.Job{Definition: def}, func(journal.StepRecord) {})
+	return err
+}
+
+// kill ends processes at once.
+func kill(t *testing.T, pids []string) {
+	t.Helper()
+	for _, p := range pids {
+		pid, err := strconv.Atoi(p)
+		if err == nil {
+			err = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func secret(id, file, env string) []fleet.Secret {

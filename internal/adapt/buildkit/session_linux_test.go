@@ -95,6 +95,13 @@ func TestDialErrors(t *testing.T) {
 		{"nonsense", buildkit.Options{}, diag.Usage},
 		{"http://x", buildkit.Options{}, diag.Usage},
 		{"", buildkit.Options{}, diag.Usage},
+		{"npipe://x", buildkit.Options{}, diag.Usage},
+		{"docker-container://", buildkit.Options{}, diag.Usage},
+		{"docker-container://--privileged", buildkit.Options{}, diag.Usage},
+		{"kube-pod://UPPER_case", buildkit.Options{}, diag.Usage},
+		{"ssh://me:hunter2@far", buildkit.Options{}, diag.Usage},
+		{"ssh://me:hunter2@%zz", buildkit.Options{}, diag.Usage},
+		{"ftp://me:hunter2@far", buildkit.Options{}, diag.Usage},
 		{"tcp://127.0.0.1:1", buildkit.Options{}, diag.Infra},
 		{"tcp://127.0.0.1:1", buildkit.Options{CA: "/nowhere/ca.pem"}, diag.Infra},
 		{"unix:///nowhere.sock", buildkit.Options{}, diag.Infra},
@@ -106,6 +113,12 @@ func TestDialErrors(t *testing.T) {
 		}
 		if err == nil || diag.KindOf(err) != tt.kind {
 			t.Errorf("%q: kind %v of %v", tt.addr, diag.KindOf(err), err)
+		}
+		if tt.kind == diag.Usage && diag.HelpOf(err) == "" {
+			t.Errorf("%q: no help", tt.addr)
+		}
+		if err != nil && strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q: the error repeats the password", tt.addr)
 		}
 	}
 }
