@@ -77,7 +77,7 @@ func (p *prober) push(ctx context.Context) bool {
 	r, err := p.send(ctx, p.at, http.MethodPost, u, octets(), layer)
 	once := Ability{Name: "post", OK: true, Found: "takes a blob in one request"}
 	if err == nil && r.is(http.StatusAccepted) {
-		once.OK, once.Found, once.Help = false, "wants two requests for a blob", "nothing: two are what is sent anyway"
+		once.OK, once.Found, once.Help = false, "wants two requests for a blob", "two are what is sent anyway"
 		var session *url.URL
 		if session, err = r.session(); err == nil {
 			r, err = p.send(ctx, p.at, http.MethodPut, finish(session, digestOf(layer)), octets(), layer)
@@ -133,7 +133,7 @@ func (p *prober) chunks(ctx context.Context) {
 		p.add(Ability{Name: "chunks", OK: true, Found: "takes a blob in pieces"})
 		return
 	}
-	p.add(failed("chunks", false, r, err, "nothing: blobs are sent whole"))
+	p.add(failed("chunks", false, r, err, "blobs are sent whole"))
 	op := plan.Op{Kind: plan.OpUpload, Repo: p.at.String(), Digest: d, Size: int64(len(config)), Data: config}
 	if _, err := p.store.upload(ctx, p.at, op); err == nil {
 		p.sent(p.at, "blobs", d)

@@ -13,11 +13,23 @@ import (
 
 func (a *app) doctorCommand() *cobra.Command {
 	var w workerFlags
+	var ref string
 	c := &cobra.Command{
-		Use:   "doctor",
-		Short: "Say what this machine or a daemon has, what is missing, and the line that mends it",
-		Args:  atMost(0),
-		RunE: func(c *cobra.Command, _ []string) error {
+		Use:   "doctor [--registry REF [FLEET]]",
+		Short: "Say what this machine, a daemon or a registry has, what is missing, and the line that mends it",
+		Long: "Say what this machine or a daemon has, what is missing, and the line that mends it.\n\n" +
+			"With --registry: what a registry can do, for the repository that REF names and with the credentials for it. A small image\n" +
+			"is pushed there under a tag of its own, its layer is mounted in the repository REF-doctor, and all of it is removed again\n" +
+			"as far as the registry allows; what is left is listed. Settings of the registry are those of FLEET, if it is given. The\n" +
+			"result is kept in the state folder, under facts/probe.",
+		Args: atMost(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if c.Flags().Changed("registry") {
+				return a.doctorRegistry(c.Context(), ref, args)
+			}
+			if err := atMost(0)(c, args); err != nil {
+				return err
+			}
 			state, err := a.stateDir()
 			if err != nil {
 				return err
@@ -55,6 +67,7 @@ func (a *app) doctorCommand() *cobra.Command {
 		},
 	}
 	w.register(c)
+	c.Flags().StringVar(&ref, "registry", "", "look at the registry of this `repository`, HOST/PATH, instead")
 	return c
 }
 
