@@ -234,7 +234,7 @@ func count(p *plan.Plan, in *Input) {
 		c.unit(&p.Units[i], &in.Images[i])
 	}
 	sort.SliceStable(p.Kinds, func(i, j int) bool { return p.Kinds[i].Images > p.Kinds[j].Images })
-	p.Warnings = warnings(in)
+	p.Warnings = append(warnings(in), tooManyLayers(p, in)...)
 }
 
 type kindOf struct {

@@ -30,6 +30,7 @@ const (
 	// What a plan warns of.
 	SyntaxBuiltin  = "syntax-builtin"
 	SourceUnpinned = "source-unpinned"
+	TooManyLayers  = "too-many-layers"
 )
 
 // Reasons says in one line what each code means and, where something can be
@@ -63,5 +64,6 @@ func Reasons() map[string]string {
 
 		SyntaxBuiltin:  "the built-in front end serves the `# syntax=` line; remove the line, or leave it",
 		SourceUnpinned: "nothing pins the content of a source, so a change of it is not noticed; name a commit, or give `ADD` a `--checksum`",
+		TooManyLayers:  "an image has more layers than Docker unpacks; use a base with fewer, or put what several `COPY` bring into one stage and copy that",
 	}
 }
