@@ -98,9 +98,9 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// sleeper starts a solve whose step sleeps for the unique number of seconds arg,
-// and returns the solve's error.
-func sleeper(ctx context.Context, addr, dir, arg string) (<-chan error, error) {
+// solving starts a solve whose one step runs a line of shell in a file system
+// of busybox alone, and returns the solve's error. dir is a folder of its own.
+func solving(ctx context.Context, addr, dir, line string) (<-chan error, error) {
 	path, err := exec.LookPath("busybox")
 	if err != nil {
 		return nil, err
@@ -113,7 +113,7 @@ func sleeper(ctx context.Context, addr, dir, arg string) (<-chan error, error) {
 		return nil, err
 	}
 	st := llb.Scratch().File(llb.Copy(llb.Local("context", llb.IncludePatterns([]string{"busybox"})), "/busybox", "/bin/sh", &llb.CopyInfo{CreateDestPath: true})).
-		Run(llb.Args([]string{"/bin/sh", "-c", "sleep " + arg + " & sleep " + arg})).Root()
+		Run(llb.Args([]string{"/bin/sh", "-c", line})).Root()
 	def, err := st.Marshal(ctx, llb.LinuxAmd64)
 	if err != nil {
 		return nil, err
@@ -140,6 +140,21 @@ func sleeper(ctx context.Context, addr, dir, arg string) (<-chan error, error) {
 	return done, nil
 }
 
+// sleeper starts a solve whose step sleeps for the unique number of seconds arg.
+func sleeper(ctx context.Context, addr, dir, arg string) (<-chan error, error) {
+	return solving(ctx, addr, dir, "sleep "+arg+" & sleep "+arg)
+}
+
+// made makes a layer of that many bytes.
+func made(t *testing.T, addr string, size int) error {
+	t.Helper()
+	done, err := solving(t.Context(), addr, t.TempDir(), fmt.Sprintf("head -c %d /dev/zero > /layer # %s", size, t.TempDir()))
+	if err != nil {
+		return err
+	}
+	return <-done
+}
+
 func sleeping(t *testing.T, d *worker.Daemon, arg string) <-chan error {
 	t.Helper()
 	done, err := sleeper(t.Context(), d.Addr(), t.TempDir(), arg)
@@ -156,6 +171,7 @@ func start(t *testing.T, state string) *worker.Daemon {
 }
 
 func TestStopLeavesNothing(t *testing.T) {
+	t.Parallel()
 	state := t.TempDir()
 	d := start(t, state)
 	if len(traces(state)) == 0 {
@@ -192,6 +208,7 @@ func TestStopLeavesNothing(t *testing.T) {
 }
 
 func TestStopOfAHungDaemon(t *testing.T) {
+	t.Parallel()
 	state := t.TempDir()
 	d := start(t, state)
 	arg := fmt.Sprintf("97%d.2", os.Getpid())
@@ -199,10 +216,19 @@ func TestStopOfAHungDaemon(t *testing.T) {
 	if err := syscall.Kill(d.PID(), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := d.Stop(ctx); err != nil {
+	if err := d.Alive(t.Context()); diag.KindOf(err) != diag.Infra || !strings.Contains(err.Error(), "is silent") {
+		t.Errorf("alive: kind %v of %v", diag.KindOf(err), err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := d.Alive(short); diag.KindOf(err) != diag.Interrupted {
+		t.Errorf("alive: kind %v of %v", diag.KindOf(err), err)
+	}
+	if err := d.Stop(context.Background()); err != nil {
 		t.Error(err)
+	}
+	if err := d.Alive(t.Context()); diag.KindOf(err) != diag.Infra || !strings.Contains(err.Error(), "it was stopped") {
+		t.Errorf("alive: kind %v of %v", diag.KindOf(err), err)
 	}
 	if left := append(traces(state), running(arg)...); len(left) > 0 {
 		t.Errorf("left: %q", left)
@@ -251,8 +277,13 @@ func TestOneDaemonPerFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := worker.Start(t.Context(), opt)
-	if want := fmt.Sprintf("in use by pid %d", os.Getpid()); diag.KindOf(err) != diag.Infra || !strings.Contains(fmt.Sprint(err), want) {
-		t.Errorf("error %v, want %q", err, want)
+	who := fmt.Sprintf("in use by pid %d (%s)", os.Getpid(), filepath.Base(os.Args[0]))
+	if diag.KindOf(err) != diag.Infra || !strings.Contains(fmt.Sprint(err), who) || strings.Contains(diag.HelpOf(err), d.Addr()) {
+		t.Errorf("error %v, want %q; help %q", err, who, diag.HelpOf(err))
+	}
+	h, ok, err := worker.Held(opt.State)
+	if want := (worker.Holder{PID: os.Getpid(), Command: filepath.Base(os.Args[0]), Address: d.Addr()}); h != want || !ok || err != nil {
+		t.Errorf("held by %+v, %v, %v; want %+v", h, ok, err, want)
 	}
 	if err := d.Err(); err != nil {
 		t.Errorf("the first daemon suffered: %v", err)
@@ -262,6 +293,37 @@ func TestOneDaemonPerFolder(t *testing.T) {
 		t.Fatalf("the first daemon suffered: %v", err)
 	}
 	c.Close()
+}
+
+// A daemon that others may use is named by its address to those who would start
+// one of their own.
+func TestSharedDaemon(t *testing.T) {
+	opt := workertest.Options(t)
+	opt.State, opt.Shared = t.TempDir(), true
+	if h, ok, err := worker.Held(opt.State); h != (worker.Holder{}) || ok || err != nil {
+		t.Errorf("before: held by %+v, %v, %v", h, ok, err)
+	}
+	d := workertest.New(t, opt)
+	if _, err := worker.Start(t.Context(), opt); !strings.Contains(diag.HelpOf(err), "--worker "+d.Addr()) {
+		t.Errorf("%v: help %q", err, diag.HelpOf(err))
+	}
+	if h, ok, err := worker.Held(opt.State); !h.Shared || !ok || err != nil {
+		t.Errorf("held by %+v, %v, %v", h, ok, err)
+	}
+	if err := d.Alive(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := d.Stop(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if h, ok, err := worker.Held(opt.State); h != (worker.Holder{}) || ok || err != nil {
+		t.Errorf("after: held by %+v, %v, %v", h, ok, err)
+	}
+	for name, state := range map[string]string{"no folder": "/nowhere", "no state": ""} {
+		if h, ok, err := worker.Held(state); h != (worker.Holder{}) || ok || err != nil {
+			t.Errorf("%s: held by %+v, %v, %v", name, h, ok, err)
+		}
+	}
 }
 
 // own is the program that is killed in the tests below: it starts a daemon and
@@ -302,6 +364,67 @@ func owner(t *testing.T, state, arg string) (*exec.Cmd, int) {
 	}
 	eventually(t, "the step runs", func() bool { return len(running(arg)) >= 2 })
 	return cmd, pid
+}
+
+// Ten deaths in a row, each with solves running: nothing is left, and the next
+// daemon on the folder has what the one before had.
+func TestKilledTenTimes(t *testing.T) {
+	t.Parallel()
+	state := t.TempDir()
+	opt := workertest.Options(t)
+	opt.State = state
+	var known []string
+	for round := range 10 {
+		d, err := worker.Start(t.Context(), opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { d.Stop(context.Background()) })
+		c, err := buildkit.Dial(t.Context(), d.Addr(), buildkit.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		has := unused(t, c, false)
+		for _, id := range known {
+			if !slices.Contains(has, id) {
+				t.Errorf("round %d: record %s is gone", round, id)
+			}
+		}
+		known = has
+		c.Close()
+		arg := fmt.Sprintf("97%d.1%d", os.Getpid(), round)
+		solves := make([]<-chan error, 3)
+		for i := range solves {
+			if solves[i], err = solving(t.Context(), d.Addr(), t.TempDir(), fmt.Sprintf("sleep %s # %d", arg, i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		eventually(t, "the steps run", func() bool { return len(running(arg)) == len(solves) })
+		if err := syscall.Kill(d.PID(), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		<-d.Died()
+		if left := running(arg); len(left) > 0 {
+			t.Errorf("round %d: the steps' processes %v run on", round, left)
+		}
+		if err := d.Alive(t.Context()); diag.KindOf(err) != diag.Infra || !strings.Contains(err.Error(), "killed") {
+			t.Errorf("round %d: alive: %v", round, err)
+		}
+		for _, done := range solves {
+			if err := <-done; !errors.Is(err, buildkit.ErrLost) {
+				t.Errorf("round %d: a solve ended with %v", round, err)
+			}
+		}
+		if err := d.Stop(context.Background()); err != nil {
+			t.Errorf("round %d: %v", round, err)
+		}
+		if left := traces(state); len(left) > 0 {
+			t.Errorf("round %d: left: %q", round, left)
+		}
+	}
+	if len(known) == 0 {
+		t.Error("no daemon had records: the test is blind")
+	}
 }
 
 func TestKilledProgramTakesItsDaemonAlong(t *testing.T) {
@@ -464,6 +587,7 @@ func TestStartErrors(t *testing.T) {
 // On a machine with both versions of control groups, the tests are run once
 // more where only version 2 is seen.
 func TestVersion2(t *testing.T) {
+	t.Parallel()
 	const unified = "/sys/fs/cgroup/unified"
 	if os.Getenv("LAPSTRAKE_TEST_V2") != "" {
 		return
@@ -473,7 +597,7 @@ func TestVersion2(t *testing.T) {
 	}
 	workertest.Options(t)
 	cmd := exec.Command("sh", "-c", "mount --bind "+unified+" /sys/fs/cgroup && exec \"$@\"", "sh", os.Args[0],
-		"-test.run", "TestStop|TestKilled|TestStartClears|TestDoctor", "-test.count=1", "-test.v")
+		"-test.run", "TestStop|TestKilledDaemon|TestKilledProgram|TestStartClears|TestDoctor", "-test.count=1", "-test.v")
 	cmd.Env = append(os.Environ(), "LAPSTRAKE_TEST_V2=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	out, err := cmd.CombinedOutput()
