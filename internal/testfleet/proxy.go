@@ -44,6 +44,9 @@ const (
 	// answers as to one whose token has ended. A registry that asks for none
 	// answers as usual.
 	FaultExpired
+	// FaultNoMount takes the mount out of a request for one, so that the registry
+	// opens an upload instead.
+	FaultNoMount
 )
 
 // Rule says which requests go wrong, and how. Rules are tried in order; the
@@ -169,11 +172,10 @@ func (p *FaultProxy) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		}
 	}
 	rec.Reached = true
-	if r.Fault == FaultExpired && rec.Rule >= 0 {
-		q = q.Clone(q.Context())
-		q.Header.Del("Authorization")
+	if rec.Rule >= 0 {
+		q = alter(q, r.Fault)
 	}
-	if held == nil && p.After == nil && (rec.Rule < 0 || r.Fault == FaultExpired) {
+	if held == nil && p.After == nil && (rec.Rule < 0 || r.Fault == FaultExpired || r.Fault == FaultNoMount) {
 		s := &statusWriter{ResponseWriter: w}
 		p.next.ServeHTTP(s, q)
 		rec.Status = s.code()
@@ -190,6 +192,23 @@ func (p *FaultProxy) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		return
 	}
 	p.answer(w, q, r, rec, a)
+}
+
+// alter is the request with what a fault takes away from it.
+func alter(q *http.Request, f Fault) *http.Request {
+	switch f {
+	case FaultExpired:
+		q = q.Clone(q.Context())
+		q.Header.Del("Authorization")
+	case FaultNoMount:
+		if v := q.URL.Query(); v.Has("mount") {
+			q = q.Clone(q.Context())
+			v.Del("mount")
+			v.Del("from")
+			q.URL.RawQuery = v.Encode()
+		}
+	}
+	return q
 }
 
 // buffer reads the request's body into memory. Only when it is read does the

@@ -3,6 +3,7 @@ package testfleet
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -369,5 +370,26 @@ func TestProxyWithoutRegistry(t *testing.T) {
 	f := newFront(t, Proxy("127.0.0.1:1"))
 	if o, _ := f.do("GET", "/v2/", ""); o.Status != http.StatusBadGateway {
 		t.Errorf("%+v, want status 502", o)
+	}
+}
+
+// A registry that knows no mounts opens an upload when it is asked for one.
+func TestNoMountBeforeRegistry(t *testing.T) {
+	r := registry(t, localregistry.Options{})
+	layer := "layer"
+	sum := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(layer)))
+	f := newFront(t, Proxy(r.Host(), Rule{Fault: FaultNoMount, Skip: 3, Times: 1}))
+	opened, header := f.do("POST", "/v2/from/blobs/uploads/", "")
+	if opened.Status != 202 {
+		t.Fatalf("%+v", opened)
+	}
+	if o, _ := f.do("PUT", header.Get("Location")+"&digest="+sum, layer); o.Status != 201 {
+		t.Fatalf("%+v", o)
+	}
+	mount := "/v2/to%d/blobs/uploads/?mount=" + sum + "&from=from"
+	for i, want := range []int{201, 202, 201} {
+		if o, _ := f.do("POST", fmt.Sprintf(mount, i), ""); o.Status != want {
+			t.Errorf("mount %d: status %d, want %d", i, o.Status, want)
+		}
 	}
 }
