@@ -7,6 +7,7 @@ package whatif
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -149,7 +150,7 @@ func (in Input) cell(part Input, budget int64, jobs int) Cell {
 	}
 	before = min(before, out.Wall)
 	c.Fits = true
-	c.Wall = before.Seconds() + scale*(out.Wall-before).Seconds()
+	c.Wall = math.Round(1000*(before.Seconds()+scale*(out.Wall-before).Seconds())) / 1000
 	c.Peak = out.Peak
 	c.Pulled = int64(scale * float64(out.Pulled))
 	return c

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lapstrake/lapstrake/internal/decide/planner"
+	"github.com/lapstrake/lapstrake/internal/decide/whatif"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
 	"github.com/lapstrake/lapstrake/internal/run/engine"
@@ -17,27 +18,41 @@ import (
 func (a *app) planCommand() *cobra.Command {
 	f := newFleetFlags()
 	var o planOptions
+	var what string
 	c := &cobra.Command{
 		Use:   "plan [FLEET]",
 		Short: "Say what would be done for every image, and why, without a daemon",
 		Args:  atMost(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			eng, _, err := a.open(c.Context(), &f, args)
+			if c.Flags().Changed("what-if") {
+				q, err := whatif.Parse(what)
+				if err != nil {
+					return badFlag("what-if", what, err)
+				}
+				o.query = &q
+			}
+			eng, state, err := a.open(c.Context(), &f, args)
 			if err != nil {
 				return err
 			}
+			o.state = state
 			return a.planOnly(c.Context(), eng, o)
 		},
 	}
 	f.register(c)
 	c.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "list every image")
 	c.Flags().StringVarP(&o.out, "out", "o", "", "also write the plan as JSON to this `file`")
+	c.Flags().StringVar(&what, "what-if", "", "say what the images to build would take with other `settings`, like disk=20G..200G,jobs=1..8, and the smallest budget that does")
 	return c
 }
 
 type planOptions struct {
 	verbose bool
 	out     string // path; empty means nowhere
+	// query, when not nil, is answered instead of showing the plan, by what the
+	// runs in the state folder tell.
+	query *whatif.Query
+	state string
 }
 
 // planOnly prints a plan and does nothing else.
@@ -52,7 +67,11 @@ func (a *app) planOnly(ctx context.Context, eng *engine.Engine, o planOptions) e
 			return err
 		}
 	}
-	if err := a.showPlan(p, o.verbose); err != nil {
+	show := func() error { return a.showPlan(p, o.verbose) }
+	if o.query != nil {
+		show = func() error { return a.whatIf(ctx, eng, p, in, o) }
+	}
+	if err := show(); err != nil {
 		return err
 	}
 	return blocked(in)
