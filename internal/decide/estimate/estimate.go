@@ -1,15 +1,12 @@
-// Package estimate learns from a journal what images take of disk and time, and
-// says from what it learned where a run is going.
+// Package estimate learns from a run what images take of disk and time, and
+// says from what it learned where the run is going; and it knows what earlier
+// runs of a fleet tell of the next one.
 //
-// A [Model] is a fold over journal events and is pure. It serves the scheduler
-// of a run that is under way as well as a plan that is made from the journals
-// of earlier runs. Sizes are bytes.
+// A [Model] is about disk, [Work] about time, and a [History] about both in
+// earlier journals. All are pure. Sizes are bytes.
 package estimate
 
 import (
-	"math"
-	"time"
-
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 )
 
@@ -21,35 +18,27 @@ const baseFactor = 4.0
 // not seen.
 const margin = 1.15
 
-// Model is what was learned. The zero value knows nothing and is ready. It is
-// not for concurrent use.
+// Model is what was learned about disk. The zero value knows nothing and is
+// ready. It is not for concurrent use.
 type Model struct {
-	own        int64 // the largest mean of a release
-	solo       int64 // the growth of the disk while the first image ran alone
-	base, comp int64 // of released base layers: bytes, and compressed bytes
-	work       work
+	own, images int64   // sum of what releases found above bases, and for how many
+	most        int64   // the largest mean of a release
+	scale       float64 // the largest ratio of what images took to what was expected
+	solo        int64   // the growth of the disk while the first image ran alone
+	base, comp  int64   // of released base layers: bytes, and compressed bytes
+	trusted     bool
 }
 
-// Fold adds an event; those that say nothing about cost are ignored.
-func (m *Model) Fold(e journal.Event) {
-	switch e.Kind {
-	case journal.Released:
-		var d journal.ReleaseData
-		if e.Decode(&d) == nil {
-			m.released(d)
-		}
-	case journal.UnitStarted:
-		m.work.start(e.Unit, e.Mono)
-	case journal.UnitPublished:
-		m.work.end(e.Unit, e.Mono, true)
-	case journal.UnitFailed, journal.UnitRetried:
-		m.work.end(e.Unit, e.Mono, false)
+// Released learns from a release that was for a number of images, of which
+// expected bytes were expected together; 0 when nothing was.
+func (m *Model) Released(d journal.ReleaseData, images, expected int64) {
+	if images > 0 {
+		m.own += d.Own
+		m.images += images
+		m.most = max(m.most, d.Own/images)
 	}
-}
-
-func (m *Model) released(d journal.ReleaseData) {
-	if d.Images > 0 && d.Own > 0 {
-		m.own = max(m.own, d.Own/int64(d.Images))
+	if expected > 0 {
+		m.scale = max(m.scale, float64(d.Own)/float64(expected))
 	}
 	if d.Compressed > 0 {
 		m.base += d.Base
@@ -61,119 +50,69 @@ func (m *Model) released(d journal.ReleaseData) {
 // beside it, its base included.
 func (m *Model) Solo(growth int64) { m.solo = max(m.solo, growth) }
 
-// Known tells whether any image's own bytes were seen.
-func (m *Model) Known() bool { return m.own > 0 || m.solo > 0 }
+// Trust tells that an image which had the whole room took more: from now on
+// what is only assumed of base layers is reason enough to turn an image down.
+func (m *Model) Trust() { m.trusted = true }
 
-// Own is what an image is expected to take above its base, with a margin;
-// expect is what earlier runs say of it, 0 when they say nothing. It is 0 when
-// nothing is known.
-func (m *Model) Own(expect int64) int64 {
-	n := max(m.own, expect)
-	if n == 0 {
-		n = m.solo
+// Known tells whether it was seen what an image takes, be it nothing.
+func (m *Model) Known() bool { return m.images > 0 || m.solo > 0 }
+
+// Own is what an image is expected to take above its base, with a margin.
+// Expect is what earlier runs say of it, 0 when they say nothing. The answer is
+// 0 when nothing is known, or that it takes nothing.
+func (m *Model) Own(expect int64) int64 { return int64(margin * float64(m.plain(expect))) }
+
+// plain is the same without the margin.
+func (m *Model) plain(expect int64) int64 {
+	switch {
+	case expect > 0:
+		return int64(max(1, m.scale) * float64(expect))
+	case m.most > 0:
+		return m.most
 	}
-	return int64(margin * float64(n))
+	return m.solo
 }
 
-// Base is what base layers take that are compressed bytes in a registry.
+// Mean is what an image took above its base on the average; 0 when no release told.
+func (m *Model) Mean() int64 {
+	if m.images == 0 {
+		return 0
+	}
+	return m.own / m.images
+}
+
+// Base is what base layers take that are compressed bytes in a registry, with a
+// margin when that was measured.
 func (m *Model) Base(compressed int64) int64 {
-	f := baseFactor
 	if m.comp > 0 {
-		f = math.Max(1, float64(m.base)/float64(m.comp)) * margin
+		return int64(margin * m.factor() * float64(compressed))
 	}
-	return int64(f * float64(compressed))
+	return int64(baseFactor * float64(compressed))
 }
 
-// Work returns how many images are done and what they cost; see [Cost].
-func (m *Model) Work() (done int, cost Cost) { return len(m.work.costs), m.work.cost() }
-
-// Cost is what the images that are done took of the fleet's time: an image's
-// cost is the time it ran, divided by the number of images that ran beside it
-// on the average, itself included. Costs add up to wall time whatever the
-// concurrency was.
-type Cost struct {
-	// Mean and SD are of one image's cost; those that ran when the run was
-	// still slow to start weigh less. N is the number that they weigh.
-	Mean, SD time.Duration
-	N        float64
+// factor is what was measured per compressed byte, or assumed.
+func (m *Model) factor() float64 {
+	if m.comp > 0 {
+		return max(1, float64(m.base)/float64(m.comp))
+	}
+	return baseFactor
 }
 
-// work measures costs.
-type work struct {
-	open    map[string]opened
-	costs   []observed
-	area    float64 // integral of running images over time, in image-seconds
-	last    time.Duration
-	running int
+// Total is what an image and base layers take, without margins.
+func (m *Model) Total(expect, compressed int64) int64 {
+	return m.plain(expect) + int64(m.factor()*float64(compressed))
 }
 
-type opened struct {
-	at   time.Duration
-	area float64
+// Least is what an image and base layers take at least. What is only assumed of
+// base layers, or known of other images only, does not count unless it is
+// trusted; and what is expected of the image is not corrected by that of others.
+func (m *Model) Least(expect, compressed int64) int64 {
+	factor := 1.0
+	if m.comp > 0 || m.trusted {
+		factor = m.factor()
+	}
+	if expect == 0 && m.trusted {
+		expect = m.Mean()
+	}
+	return expect + int64(factor*float64(compressed))
 }
-
-type observed struct{ cost, beside float64 } // seconds; images
-
-func (w *work) tick(now time.Duration) {
-	if now > w.last {
-		w.area += float64(w.running) * (now - w.last).Seconds()
-		w.last = now
-	}
-}
-
-func (w *work) start(unit string, now time.Duration) {
-	w.tick(now)
-	if w.open == nil {
-		w.open = map[string]opened{}
-	}
-	if _, ok := w.open[unit]; !ok {
-		w.running++
-	}
-	w.open[unit] = opened{now, w.area}
-}
-
-func (w *work) end(unit string, now time.Duration, published bool) {
-	w.tick(now)
-	o, ok := w.open[unit]
-	if !ok {
-		return
-	}
-	delete(w.open, unit)
-	w.running--
-	took := (now - o.at).Seconds()
-	if !published || took <= 0 {
-		return
-	}
-	beside := math.Max(1, (w.area-o.area)/took)
-	w.costs = append(w.costs, observed{took / beside, beside})
-}
-
-// cost weighs each image by the concurrency that it ran at, against the
-// highest: the first ones of a run have the machine for themselves.
-func (w *work) cost() Cost {
-	var top, sum, sq, weight, weight2 float64
-	for _, o := range w.costs {
-		top = math.Max(top, o.beside)
-	}
-	for _, o := range w.costs {
-		k := o.beside / top
-		weight += k
-		weight2 += k * k
-		sum += k * o.cost
-	}
-	if weight == 0 {
-		return Cost{}
-	}
-	mean := sum / weight
-	for _, o := range w.costs {
-		sq += o.beside / top * (o.cost - mean) * (o.cost - mean)
-	}
-	n := weight * weight / weight2
-	c := Cost{Mean: seconds(mean), N: n}
-	if n > 1 {
-		c.SD = seconds(math.Sqrt(sq / weight * n / (n - 1)))
-	}
-	return c
-}
-
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

@@ -2,18 +2,12 @@ package sched
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
-	"github.com/lapstrake/lapstrake/internal/model/journal"
+	"github.com/lapstrake/lapstrake/internal/decide/budget"
 )
 
 const (
-	// sampleShare and sampleMost say how many images are run first, spread over
-	// the fleet, so that what is learned from them holds for the others.
-	sampleShare = 10 // one in ten
-	sampleMost  = 24
 	// lazy is the part of the allowance that dead records may fill before they
 	// are released while nobody waits for the room.
 	lazy = 0.25
@@ -22,53 +16,23 @@ const (
 	cancelPause = 2 * time.Second
 	// patience is how long others may fill the disk before images are given up.
 	patience = 10 * time.Minute
+	// slack is what a daemon's own tables may take at least, which are no records.
+	slack = 64 << 20
+	// releasePause is the time before a release that failed is tried again,
+	// doubled each time up to releasePauses times. After releaseTries failures it
+	// is thought that nothing can be given back.
+	releasePause  = time.Second
+	releasePauses = 6
+	releaseTries  = 3
+	// stopsMost and overflowsMost are how often a unit may find the disk full
+	// before it gets a worker to itself, and how often with one.
+	stopsMost     = 2
+	overflowsMost = 2
 )
-
-// arrange puts relatives beside each other, so that a base layer is unpacked
-// once and goes when its last user is done, and picks the sample.
-func (s *Scheduler) arrange() {
-	slices.SortStableFunc(s.spare, func(a, b *unit) int { return strings.Compare(a.chain, b.chain) })
-	if s.model.Known() {
-		return
-	}
-	for _, u := range s.spare {
-		if u.expect > 0 {
-			return
-		}
-	}
-	n := min((len(s.spare)+sampleShare-1)/sampleShare, sampleMost)
-	for ; n > 1; n /= 2 {
-		if s.samples(n) {
-			return
-		}
-	}
-}
-
-// samples picks n images in even distances, unless their bases would take more
-// than a quarter of the budget as long as they wait for their relatives.
-func (s *Scheduler) samples(n int) bool {
-	var picked, rest []*unit
-	var bases int64
-	probe := &worker{layers: map[string]bool{}}
-	for i, u := range s.spare {
-		if k := len(picked); k < n && i == (2*k+1)*len(s.spare)/(2*n) {
-			picked = append(picked, u)
-			bases += probe.missing(u)
-			probe.has(u)
-		} else {
-			rest = append(rest, u)
-		}
-	}
-	if limit := s.limits.Budget; limit > 0 && s.model.Base(bases) > limit/4 {
-		return false
-	}
-	s.sample, s.spare = picked, rest
-	return true
-}
 
 // decide is everything that is to be done in the present state.
 func (s *Scheduler) decide() []Action {
-	var out []Action
+	out := s.limit()
 	for _, w := range s.workers {
 		if !w.ready {
 			continue
@@ -83,58 +47,78 @@ func (s *Scheduler) decide() []Action {
 }
 
 // protect cancels the youngest image of a worker whose disk is above its
-// ceiling; a shared step only when nothing else runs.
+// ceiling, a shared step only when nothing else runs, unless what is dead there
+// makes up for it and for all that may still come.
 func (s *Scheduler) protect(w *worker) []Action {
-	if w.ledger == nil || !w.ledger.Over() || w.cancels && s.now-w.canceled < cancelPause {
+	if w.ledger == nil || !w.ledger.Over() || s.now < w.calm || w.idle() {
 		return nil
 	}
-	why := fmt.Sprintf("%d bytes are used, %d may be", w.ledger.Used(), w.ledger.Ceiling())
-	var a Action
-	if all := sorted(w.running); len(all) > 0 {
-		a = Action{Do: Cancel, Unit: all[len(all)-1].name, Worker: w.name, Why: why}
-	} else if len(w.shares) > 0 {
-		for _, sh := range s.shares {
-			if w.shares[sh] {
-				a = Action{Do: Cancel, Step: sh.step, Worker: w.name, Why: why}
-			}
-		}
+	if w.ledger.Used()+w.ledger.Promised()-s.gathered(w.ended)-s.gathered(w.going) <= w.ledger.Ceiling() {
+		return nil
+	}
+	w.calm = s.now + cancelPause
+	a := Action{Do: Cancel, Worker: w.name, Why: fmt.Sprintf("%d bytes are used, %d may be", w.ledger.Used(), w.ledger.Ceiling())}
+	if u := youngest(w.running, func(u *unit) *bool { return &u.cancelled }); u != nil {
+		a.Unit = u.name
 	} else {
-		return nil
+		a.Step = youngest(w.shares, func(sh *share) *bool { return &sh.cancelled }).step
 	}
-	w.cancels, w.canceled = true, s.now
 	return []Action{a}
 }
 
+// youngest is the last of a list that is not marked yet, and marks it; the last
+// of all when every one is.
+func youngest[T any](list []*T, mark func(*T) *bool) *T {
+	if len(list) == 0 {
+		return nil
+	}
+	pick := list[len(list)-1]
+	for i := len(list) - 1; i >= 0; i-- {
+		if !*mark(list[i]) {
+			pick = list[i]
+			break
+		}
+	}
+	*mark(pick) = true
+	return pick
+}
+
 // startShares starts every shared step that waits; the solver itself runs what
-// they have in common once.
+// they have in common once. What found the disk full starts alone.
 func (s *Scheduler) startShares(w *worker) []Action {
 	var out []Action
 	for _, sh := range s.shares {
-		if sh.phase != waiting || w.paused && len(w.shares)+len(w.running) > 0 {
+		if sh.phase != waiting || (w.paused || sh.overflows > 0) && !w.idle() {
 			continue
 		}
-		if w.ledger != nil && w.ledger.Room() <= 0 {
-			return append(out, s.rejectAll(w, sh)...)
+		if w.ledger != nil && (w.ledger.Room() <= 0 || sh.overflows >= overflowsMost) {
+			if s.atRest(w) && !s.starved(w, 1) {
+				out = append(out, s.refuseShare(w, sh)...)
+			}
+			continue
 		}
 		sh.phase, sh.worker = running, w
-		w.shares[sh] = true
-		w.paused = false
-		w.fresh = false
+		w.shares = append(w.shares, sh)
+		w.alone, w.paused, w.rested = nil, false, false
 		out = append(out, Action{Do: Share, Step: sh.step, Worker: w.name})
 	}
 	return out
 }
 
-// rejectAll gives up what needs a shared step for which there is no room, when
-// nothing can be given back and no other worker could take it.
-func (s *Scheduler) rejectAll(w *worker, sh *share) []Action {
-	if !s.hopeless(w) {
-		return nil
+// refuseShare leaves a shared step to the other workers, or gives up what needs it.
+func (s *Scheduler) refuseShare(w *worker, sh *share) []Action {
+	for _, o := range s.workers {
+		if o != w && o.ready && (o.ledger == nil || o.ledger.Room() > 0 && sh.overflows < overflowsMost) {
+			return nil
+		}
 	}
+	s.endShare(sh.step, false)
 	var out []Action
-	for _, u := range s.waitingUnits() {
-		if slices.Contains(u.needs, sh.step) {
-			out = append(out, s.reject(w, u, w.ledger.Used()-w.ledger.Others()+1, "the shared steps alone need more"))
+	holds := w.ledger.Holds()
+	for _, u := range sh.users {
+		if u.phase == waiting && !u.rejected {
+			u.needed = budget.Enough(holds + holds/4 + 1)
+			out = append(out, s.reject(w, u, "the shared steps alone need more"))
 		}
 	}
 	return out
@@ -143,239 +127,241 @@ func (s *Scheduler) rejectAll(w *worker, sh *share) []Action {
 // admit starts images while there are slots and room. blocked tells that one
 // waits for room.
 func (s *Scheduler) admit(w *worker) (blocked bool, out []Action) {
-	if w.paused && (len(w.running) > 0 || w.releasing) {
+	if w.paused && (!w.idle() || w.releasing) || w.occupied() {
 		return true, nil
 	}
 	w.paused = false
-	for len(w.running) < min(max(w.target, 1), max(s.limits.Jobs, 1)) {
+	searched := false // and found that nothing fits
+	for len(w.running) < min(w.target, max(s.limits.Jobs, 1)) && !w.occupied() {
 		u := s.next(w)
 		if u == nil {
 			break
 		}
-		bytes, known := s.promise(w, u)
-		if w.ledger != nil {
-			if !known && s.bounded() && (len(w.running) > 0 || w.releasing || w.held > 0) {
-				w.queue = append([]*unit{u}, w.queue...)
-				return true, out // one alone first, and what it left seen
-			}
-			if !w.ledger.Fits(bytes) {
-				if !s.hopeless(w) {
-					w.queue = append([]*unit{u}, w.queue...)
-					return true, out
-				}
-				if v := s.fitting(w); v != nil {
-					w.queue = append([]*unit{u}, w.queue...)
-					w.queue = slices.DeleteFunc(w.queue, func(x *unit) bool { return x == v })
-					u = v
-					bytes, _ = s.promise(w, u)
-				} else if s.starved(w, bytes) {
-					w.queue = append([]*unit{u}, w.queue...)
-					if w.starving == 0 {
-						w.starving = max(s.now, 1)
-						out = append(out, Action{Do: Wait, Unit: u.name, Worker: w.name, Bytes: bytes - w.ledger.Room(), Why: "something else fills the disk"})
-					}
-					return true, out
-				} else {
-					out = append(out, s.reject(w, u, s.needs(w, bytes), "its base and its steps need more"))
-					continue
-				}
-			}
-			if !known {
-				// Alone it may take everything; without a budget its part.
-				part := int64(1)
-				if !s.bounded() {
-					part = int64(2 * max(s.limits.Jobs, 1))
-				}
-				bytes = max(bytes, w.ledger.Room()/part)
-			}
+		if u.refusedBy(w) {
+			out = append(out, s.pass(w, u)...)
+			continue
 		}
-		out = append(out, s.start(w, u, bytes))
+		bytes, ok := s.fits(w, u)
+		if !ok && !searched && s.atRest(w) && !w.holdsOnly(u) {
+			if v := s.fitting(w); v != nil {
+				w.queue = remove(w.queue, v)
+				w.push(u)
+				u = v
+				bytes, ok = s.fits(w, u)
+			}
+			searched = !ok
+		}
+		if ok {
+			out = append(out, s.start(w, u, bytes))
+			continue
+		}
+		if s.atRest(w) && !w.holdsOnly(u) {
+			u = w.holder(u)
+		}
+		verdict, acts := s.turnDown(w, u)
+		out = append(out, acts...)
+		if verdict == waits {
+			w.push(u)
+			return true, out
+		}
 	}
-	return false, out
+	return w.ledger != nil && w.ledger.Over(), out
+}
+
+// atRest tells whether a worker has all the room that it will have by its own
+// doing: nothing runs, and nothing can be given back.
+func (s *Scheduler) atRest(w *worker) bool {
+	return w.rested && w.idle() && !w.releasing && s.rejecting == 0
+}
+
+// fits tells whether a unit can start on a worker now, and with how many bytes.
+// One of which nothing is known runs alone first, and what it left is seen; so
+// does one that found the disk full before. With a worker at rest that holds
+// nothing for others, what is only assumed is no reason not to try.
+func (s *Scheduler) fits(w *worker, u *unit) (bytes int64, ok bool) {
+	if w.ledger == nil {
+		return 0, true
+	}
+	sure, doubt := w.missing(u)
+	own := s.model.Own(u.expect.Bytes)
+	bytes = own + s.model.Base(sure+doubt)
+	room, known := w.ledger.Room(), u.expect.Bytes > 0 || s.model.Known()
+	if !s.atRest(w) {
+		if bytes > room || u.stops >= stopsMost {
+			return 0, false
+		}
+		if !known {
+			return room, w.idle() && !w.releasing && w.ended.images == 0
+		}
+		return bytes, true
+	}
+	may := s.model.Total(u.expect.Bytes, sure) <= room || w.holdsOnly(u) && s.model.Least(u.expect.Bytes, sure) <= room
+	if u.overflows >= overflowsMost || room <= 0 || !may {
+		return 0, false
+	}
+	if !known {
+		return room, true
+	}
+	return min(bytes, room), true
 }
 
 func (s *Scheduler) start(w *worker, u *unit, bytes int64) Action {
-	u.phase, u.worker, u.since = running, w, s.now
-	if w.alone = nil; len(w.running) == 0 && len(w.shares) == 0 && w.ledger != nil {
-		w.alone, w.floor = u, w.ledger.Used()
+	u.phase, u.worker, u.since, u.cancelled = running, w, s.now, false
+	u.would = 0
+	own := s.model.Own(u.expect.Bytes)
+	if w.ledger != nil && s.atRest(w) {
+		sure, _ := w.missing(u)
+		u.would = w.ledger.Holds() + s.model.Total(u.expect.Bytes, sure)
 	}
-	w.running[u] = true
-	w.fresh, w.starving = false, 0
-	w.has(u)
-	if w.ledger != nil {
-		w.ledger.Promise(u.name, bytes)
+	price := s.model.Base
+	sure, doubt := w.missing(u)
+	if bytes != own+price(sure+doubt) {
+		// All of what there is, without a division between layers and the rest.
+		own, price = bytes, func(int64) int64 { return 0 }
 	}
+	w.put(u, own, price)
+	s.work.Start(u.name, s.placeOf(u), s.now)
 	return Action{Do: Start, Unit: u.name, Worker: w.name, Bytes: bytes}
 }
 
-// promise is the disk that a unit will take at most on a worker; known is false
-// when nothing tells what its steps take.
-func (s *Scheduler) promise(w *worker, u *unit) (bytes int64, known bool) {
-	own := s.model.Own(u.expect)
-	return own + s.model.Base(w.missing(u)), own > 0
+// holdsOnly tells whether a worker holds no base layers but those of a unit.
+func (w *worker) holdsOnly(u *unit) bool {
+	n := 0
+	for l := u.base; l != nil; l = l.below {
+		if _, ok := w.layers[l]; ok {
+			n++
+		}
+	}
+	return n == len(w.layers)
 }
 
-// bounded tells whether the user set a budget.
-func (s *Scheduler) bounded() bool { return s.limits.Budget > 0 || s.limits.Share > 0 }
-
-// hopeless tells whether a worker has all the room that it will ever have:
-// nothing runs, nothing can be released, and no other worker is at work.
-func (s *Scheduler) hopeless(w *worker) bool {
-	return len(w.running) == 0 && len(w.shares) == 0 && !w.releasing && w.fresh
+// occupied tells whether a unit has the worker to itself, as it found the disk
+// full before.
+func (w *worker) occupied() bool {
+	return w.ledger != nil && len(w.running) > 0 && w.running[0].stops >= stopsMost
 }
 
-// starved tells whether a unit would fit if the bytes were gone that the daemon
-// does not account for: others filled the disk, and may free it again.
+// fitting finds a waiting unit that fits although the next one does not, on a
+// worker at rest.
+func (s *Scheduler) fitting(w *worker) *unit {
+	for _, u := range w.queue {
+		if u.phase != waiting || u.refusedBy(w) {
+			continue
+		}
+		if _, ok := s.fits(w, u); ok {
+			return u
+		}
+	}
+	return nil
+}
+
+// holder is a unit whose base takes room on a worker where nothing fits, put in
+// the place of u; u itself when there is none. To turn that one down gives room
+// to the others.
+func (w *worker) holder(u *unit) *unit {
+	if len(w.layers) == 0 || u.base != nil && w.layers[u.base].state != 0 {
+		return u
+	}
+	for i, v := range w.queue {
+		if v.phase == waiting && v.base != nil && w.layers[v.base].state != 0 {
+			w.queue[i] = u
+			return v
+		}
+	}
+	return u
+}
+
+// verdict is what becomes of a unit for which there is no room.
+type verdict int
+
+const (
+	waits  verdict = iota // for what runs, for a release, for others
+	leaves                // this worker
+)
+
+// turnDown decides what becomes of a unit that does not fit. It waits as long as
+// the worker or, when that holds layers for the others, another one has anything
+// under way that may change it, or others fill the disk.
+func (s *Scheduler) turnDown(w *worker, u *unit) (verdict, []Action) {
+	if !s.atRest(w) || len(w.layers) > 0 && s.othersWork(w) {
+		return waits, nil
+	}
+	sure, _ := w.missing(u)
+	least := s.model.Least(u.expect.Bytes, sure)
+	if u.overflows < overflowsMost && s.starved(w, least) {
+		if w.starves {
+			return waits, nil
+		}
+		w.starves, w.starvedAt = true, s.now
+		return waits, []Action{{Do: Wait, Unit: u.name, Worker: w.name, Bytes: least - w.ledger.Room(), Why: "something else fills the disk"}}
+	}
+	need := budget.Enough(max(1, u.would, w.ledger.Holds()+s.model.Total(u.expect.Bytes, sure)))
+	if u.needed == 0 || need < u.needed {
+		u.needed = need
+	}
+	u.refused = append(u.refused, w)
+	return leaves, s.pass(w, u)
+}
+
+// othersWork tells whether another worker has anything under way.
+func (s *Scheduler) othersWork(w *worker) bool {
+	for _, o := range s.workers {
+		if o != w && o.ready && (!o.idle() || o.releasing) {
+			return true
+		}
+	}
+	return false
+}
+
+// pass gives a unit to a worker that did not refuse it, or gives it up.
+func (s *Scheduler) pass(w *worker, u *unit) []Action {
+	for _, o := range s.workers {
+		if o.ready && !u.refusedBy(o) {
+			o.push(u)
+			return nil
+		}
+	}
+	return []Action{s.reject(w, u, "its base and its steps need more")}
+}
+
+// starved tells whether bytes would fit if those were gone that the daemon does
+// not account for: others filled the disk, and may free it again.
 func (s *Scheduler) starved(w *worker, bytes int64) bool {
-	if w.holds < 0 || w.starving > 0 && s.now-w.starving > patience {
+	if w.holds < 0 || w.starves && s.now-w.starvedAt > patience {
 		return false
 	}
-	own := w.ledger.Used() - w.ledger.Others()
-	foreign := own - w.holds - max(own/20, 64<<20) // the daemon's own tables are no records
+	own := w.ledger.Holds()
+	foreign := own - w.holds - max(own/20, slack)
 	return foreign > 0 && bytes <= w.ledger.Room()+foreign
 }
 
-// needs is the smallest budget in which a unit fits.
-func (s *Scheduler) needs(w *worker, bytes int64) int64 {
-	holds := w.holds
-	if holds < 0 {
-		holds = w.ledger.Used() - w.ledger.Others()
-	}
-	return (holds + bytes) * 104 / 100 // with what the ledger keeps back
-}
-
-func (s *Scheduler) reject(w *worker, u *unit, bytes int64, why string) Action {
-	// Answered by UnitFailed; until then it is nobody's.
-	u.phase = running
-	for _, q := range []*[]*unit{&s.sample, &s.spare} {
-		*q = slices.DeleteFunc(*q, func(x *unit) bool { return x == u })
-	}
-	for _, o := range s.workers {
-		o.queue = slices.DeleteFunc(o.queue, func(x *unit) bool { return x == u })
-	}
-	return Action{Do: Reject, Unit: u.name, Worker: w.name, Bytes: bytes, Why: why}
+// reject gives a unit up. Until UnitFailed answers it is nobody's.
+func (s *Scheduler) reject(w *worker, u *unit, why string) Action {
+	u.phase, u.rejected = running, true
+	s.rejecting++
+	return Action{Do: Reject, Unit: u.name, Worker: w.name, Bytes: u.needed, Why: why}
 }
 
 // release asks for a release when dead records are worth it: somebody waits for
-// room, much has gathered, or everything is done.
+// room, much has gathered, nothing is known of images yet, or all are done.
 func (s *Scheduler) release(w *worker, blocked bool) []Action {
-	if !w.manages || w.releasing || w.ledger == nil {
+	if w.ledger == nil || w.releasing || s.now < w.again {
 		return nil
 	}
-	idle := len(w.running) == 0 && len(w.shares) == 0
 	switch {
-	case blocked && idle && !w.fresh:
-	case w.held == 0:
+	case blocked && w.idle() && !w.rested && s.rejecting == 0:
+	case w.ended.images == 0:
 		return nil
 	case blocked, s.left == 0, !s.model.Known():
-	case w.gathered(s) > w.threshold():
+	case s.gathered(w.ended) > int64(lazy*float64(w.ledger.Ceiling()-w.ledger.Others())):
 	default:
 		return nil
 	}
-	w.releasing = true
-	w.releasingFor, w.held = w.held, 0
+	w.releasing, w.going, w.ended = true, w.ended, batch{}
 	return []Action{{Do: Release, Worker: w.name}}
 }
 
-// gathered estimates the bytes of dead records.
-func (w *worker) gathered(s *Scheduler) int64 { return int64(w.held) * s.model.Own(0) }
-
-// threshold is how much dead records may take before they are released although
-// nobody waits.
-func (w *worker) threshold() int64 {
-	return int64(lazy * float64(w.ledger.Ceiling()-w.ledger.Others()))
-}
-
-// next takes the unit that a worker should run: from the sample, its own queue,
-// the rest, or half of another's queue. Nil when none is ready.
-func (s *Scheduler) next(w *worker) *unit {
-	if u := take(&s.sample, s.ready); u != nil {
-		return u
-	}
-	if u := take(&w.queue, s.ready); u != nil {
-		return u
-	}
-	s.refill(w)
-	return take(&w.queue, s.ready)
-}
-
-// refill gives a worker its part of what nobody has, relatives together, or
-// half of the longest queue. It leaves queues alone that hold something.
-func (s *Scheduler) refill(w *worker) {
-	if len(w.queue) > 0 {
-		return
-	}
-	if len(s.spare) > 0 {
-		n := (len(s.units) + max(s.limits.Workers, 1) - 1) / max(s.limits.Workers, 1)
-		n = min(n, len(s.spare))
-		w.queue = append(w.queue, s.spare[:n]...)
-		s.spare = s.spare[n:]
-		return
-	}
-	var from *worker
-	for _, o := range s.workers {
-		if o != w && len(o.queue) > 0 && (from == nil || len(o.queue) > len(from.queue)) {
-			from = o
-		}
-	}
-	if from != nil {
-		n := len(from.queue) / 2
-		w.queue = append(w.queue, from.queue[n:]...)
-		from.queue = from.queue[:n:n]
-	}
-}
-
-// fitting finds a waiting unit that fits although the next one does not: one
-// whose base is there already.
-func (s *Scheduler) fitting(w *worker) *unit {
-	for _, u := range w.queue {
-		if bytes, known := s.promise(w, u); known && s.ready(u) && w.ledger.Fits(bytes) {
-			return u
-		}
-	}
-	return nil
-}
-
-func (s *Scheduler) waitingUnits() []*unit {
-	out := append([]*unit{}, s.sample...)
-	out = append(out, s.spare...)
-	for _, w := range s.workers {
-		out = append(out, w.queue...)
-	}
-	return out
-}
-
-// take removes the first unit that is ready; those that are done are dropped.
-func take(q *[]*unit, ready func(*unit) bool) *unit {
-	for i, u := range *q {
-		if u.phase == waiting && ready(u) {
-			*q = append((*q)[:i:i], (*q)[i+1:]...)
-			return u
-		}
-	}
-	return nil
-}
-
-// sorted lists running units, the one that runs longest first.
-func sorted(set map[*unit]bool) []*unit {
-	out := make([]*unit, 0, len(set))
-	for u := range set {
-		out = append(out, u)
-	}
-	slices.SortFunc(out, func(a, b *unit) int {
-		if c := a.since - b.since; c != 0 {
-			return int(min(max(c, -1), 1))
-		}
-		return strings.Compare(a.name, b.name)
-	})
-	return out
-}
-
-func chainOf(layers []journal.LayerData) string {
-	var b strings.Builder
-	for _, l := range layers {
-		b.WriteString(string(l.Digest))
-		b.WriteByte(' ')
-	}
-	return b.String()
+// gathered estimates what a batch gives back.
+func (s *Scheduler) gathered(b batch) int64 {
+	return b.images*s.model.Own(0) + s.model.Base(b.dead)
 }

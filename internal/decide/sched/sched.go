@@ -13,7 +13,8 @@
 //   - a shared step starts once in the fleet, and again only when it failed in
 //     passing or its worker was lost before it was ready;
 //   - it ends: every image is published, failed or rejected as long as every
-//     action is answered by its event.
+//     action is answered by its event, readings of the disks go on, and nothing
+//     fails in passing for ever.
 package sched
 
 import (
@@ -34,7 +35,8 @@ const (
 	// Start: solve the image Unit on Worker; UnitPublished, UnitFailed or UnitRetried.
 	Start Verb = "start"
 	// Cancel: stop Unit, or the shared Step, as the disk is running full;
-	// answered like what it stops, by UnitRetried or SharedFailed.
+	// answered like what it stops, by UnitRetried or SharedFailed, unless that
+	// has ended before. It may come again for the same work.
 	Cancel Verb = "cancel"
 	// Release: give the dead records of Worker back; Released.
 	Release Verb = "release"
@@ -44,6 +46,9 @@ const (
 	// Wait: others fill the disk of Worker, and Bytes would have to go before
 	// Unit can start. Nothing answers it.
 	Wait Verb = "wait"
+	// Stop: the run will not end within its time limit. It comes once, nothing
+	// answers it, and until the run is stopped the schedule goes on.
+	Stop Verb = "stop"
 )
 
 // Action is one thing to do.
@@ -52,9 +57,10 @@ type Action struct {
 	Unit   string
 	Step   graph.Digest
 	Worker string
-	// Bytes is what Start was promised, or what Reject would need.
+	// Bytes is what Start was promised, what Reject would need, or what Wait
+	// waits for.
 	Bytes int64
-	// Why says for people what led to Cancel and Reject.
+	// Why says for people what led to Cancel, Reject, Wait and Stop.
 	Why string
 }
 
@@ -67,42 +73,76 @@ const (
 	done
 )
 
+// unit is an image.
 type unit struct {
 	name   string
-	layers []journal.LayerData
+	base   *layer
 	needs  []graph.Digest
-	expect int64
-	chain  string // the base's layers, as a key that sorts relatives together
+	expect journal.QueuedData // Bytes and Took
+	order  int                // its place among all, relatives beside each other
+	part   int                // the stretch of that order that it stands in
 	phase  phase
-	worker *worker
+	lacks  int     // shared steps that are not ready
+	worker *worker // that it runs on
 	since  time.Duration
+
+	sampled   bool
+	cancelled bool
+	stops     int   // times that it was stopped as the disk was full
+	overflows int   // how often that was so with a worker to itself
+	would     int64 // what its worker would have held with it, when it had it to itself
+	refused   []*worker
+	needed    int64 // the smallest budget that one of those would need
+	rejected  bool
 }
 
+// refusedBy tells whether a worker will never have the room for a unit.
+func (u *unit) refusedBy(w *worker) bool {
+	for _, r := range u.refused {
+		if r == w {
+			return true
+		}
+	}
+	return false
+}
+
+// share is a shared step.
 type share struct {
-	step   graph.Digest
-	phase  phase
-	failed bool
-	worker *worker
+	step      graph.Digest
+	phase     phase
+	ready     bool
+	worker    *worker
+	cancelled bool
+	overflows int
+	users     []*unit
 }
 
 // Scheduler is the state of one schedule. Use [New]. It is not for concurrent use.
 type Scheduler struct {
-	limits  journal.SchedulingData
-	units   map[string]*unit
-	shares  []*share
-	byStep  map[graph.Digest]*share
-	open    bool
-	left    int // units that are not done
-	sample  []*unit
-	spare   []*unit // in nobody's queue yet, relatives beside each other
-	workers []*worker
-	model   estimate.Model
-	now     time.Duration
+	limits    journal.SchedulingData
+	units     map[string]*unit
+	bases     forest
+	shares    []*share
+	byStep    map[graph.Digest]*share
+	workers   []*worker
+	open      bool
+	weighted  bool // every unit has an expected time
+	queued    int
+	left      int // units that are not done
+	rejecting int // units that were rejected and have not failed yet
+	sample    []*unit
+	spare     []*unit         // in nobody's queue yet, in order
+	rest      []estimate.Part // of what is left
+	model     estimate.Model
+	work      estimate.Work
+	now       time.Duration
+	looked    int // images that were done when the time limit was looked at
+	stopped   bool
 }
 
 // New is a scheduler that has seen no event.
 func New() *Scheduler {
-	return &Scheduler{units: map[string]*unit{}, byStep: map[graph.Digest]*share{}}
+	return &Scheduler{units: map[string]*unit{}, byStep: map[graph.Digest]*share{}, bases: forest{find: map[place]*layer{}}}
 }
 
 // Idle tells whether nothing is left to do: every image is done, and so is
@@ -112,7 +152,7 @@ func (s *Scheduler) Idle() bool {
 		return false
 	}
 	for _, w := range s.workers {
-		if w.ready && (w.releasing || w.held > 0 && w.manages) {
+		if w.ready && w.ledger != nil && (w.releasing || w.ended.images > 0 && w.failures == 0) {
 			return false
 		}
 	}
@@ -127,147 +167,248 @@ func (s *Scheduler) Left() (images, now int) {
 	return s.left, now
 }
 
-// Wall forecasts the wall time of the run; see [estimate.Model.Wall].
-func (s *Scheduler) Wall() (journal.Interval[int64], bool) {
-	return s.model.Wall(estimate.Left{Elapsed: s.now, Images: s.left})
-}
-
 // Step takes one event and returns what is to be done now, in order. Events of
-// kinds that do not matter to it change nothing.
-func (s *Scheduler) Step(e journal.Event) []Action {
+// kinds that do not matter to it change nothing. A Scheduling event begins a
+// schedule: what was before it is forgotten.
+func (s *Scheduler) Step(e journal.Event) []Action { return s.step(e, dataOf(&e)) }
+
+// step is Step with the event's data decoded, by value.
+func (s *Scheduler) step(e journal.Event, data any) []Action {
 	if e.Kind == journal.Scheduling {
-		*s = Scheduler{units: map[string]*unit{}, byStep: map[graph.Digest]*share{}, workers: s.workers, model: s.model, now: e.Mono}
-		decode(e, &s.limits)
-		for _, w := range s.workers {
-			w.queue = nil
-		}
-		return nil
+		*s = *New()
+		s.limits, _ = data.(journal.SchedulingData)
 	}
 	s.now = max(s.now, e.Mono)
-	s.model.Fold(e)
-	if !s.apply(e) || !s.open {
+	if !s.apply(e, data) || !s.open {
 		return nil
 	}
 	return s.decide()
 }
 
 // apply changes the state; false when the event cannot change a decision.
-func (s *Scheduler) apply(e journal.Event) bool {
+func (s *Scheduler) apply(e journal.Event, data any) bool {
+	switch d := data.(type) {
+	case journal.QueuedData:
+		s.queue(e.Unit, d)
+	case journal.WorkerData:
+		s.workerReady(e.Worker, d)
+	case journal.DiskData:
+		return s.read(e.Worker, d)
+	case journal.ReleaseData:
+		s.released(e.Worker, d)
+	case journal.FailData:
+		s.troubled(e, d)
+	default:
+		return s.plain(e)
+	}
+	return true
+}
+
+// plain applies the kinds whose data does not matter.
+func (s *Scheduler) plain(e journal.Event) bool {
 	switch e.Kind {
 	case journal.SharedQueued:
-		sh := &share{step: e.Step}
-		s.shares = append(s.shares, sh)
-		s.byStep[e.Step] = sh
-	case journal.UnitQueued:
-		s.queue(e)
-	case journal.Queued:
-		s.open = true
-		s.arrange()
-	case journal.WorkerReady:
-		s.workerReady(e)
-	case journal.WorkerLost:
-		s.workerLost(e)
-	case journal.Disk:
-		return s.read(e)
-	case journal.SharedReady:
-		s.endShare(e.Step, done, false)
-	case journal.SharedFailed:
-		var d journal.FailData
-		decode(e, &d)
-		if d.Reason == "" {
-			s.endShare(e.Step, done, true)
-		} else {
-			s.endShare(e.Step, waiting, false)
-			s.slower(e.Worker, d.Reason)
+		if s.byStep[e.Step] == nil {
+			sh := &share{step: e.Step}
+			s.shares = append(s.shares, sh)
+			s.byStep[e.Step] = sh
 		}
-	case journal.UnitPublished, journal.UnitFailed, journal.UnitSkipped:
-		s.ended(e, e.Kind == journal.UnitPublished)
-	case journal.UnitRetried:
-		s.retried(e)
-	case journal.Released:
-		s.released(e)
+	case journal.Queued:
+		if !s.open {
+			s.open = true
+			s.arrange()
+		}
+	case journal.SharedReady:
+		s.endShare(e.Step, true)
+	case journal.UnitPublished:
+		s.ended(e.Unit, true)
+	case journal.UnitSkipped:
+		s.ended(e.Unit, false)
 	default:
 		return false
 	}
 	return true
 }
 
-func (s *Scheduler) queue(e journal.Event) {
-	var d journal.QueuedData
-	decode(e, &d)
-	u := &unit{name: e.Unit, layers: d.Layers, needs: d.Needs, expect: d.Bytes, chain: chainOf(d.Layers)}
-	if s.units[e.Unit] == nil {
-		s.left++
+// troubled applies what has a cause and perhaps the reason of a retry.
+func (s *Scheduler) troubled(e journal.Event, d journal.FailData) {
+	switch e.Kind {
+	case journal.WorkerLost:
+		s.workerLost(e.Worker)
+	case journal.UnitFailed:
+		s.ended(e.Unit, false)
+	case journal.UnitRetried:
+		s.retried(e.Unit, d.Reason)
+	case journal.SharedFailed:
+		s.shareFailed(e.Step, d.Reason)
 	}
-	s.units[e.Unit] = u
-	s.spare = append(s.spare, u)
 }
 
-func (s *Scheduler) endShare(step graph.Digest, p phase, failed bool) {
-	sh := s.byStep[step]
-	if sh == nil || sh.phase != running {
+// dataOf decodes the data of those events that matter.
+func dataOf(e *journal.Event) any {
+	switch e.Kind {
+	case journal.Scheduling:
+		return decode[journal.SchedulingData](e)
+	case journal.UnitQueued:
+		return decode[journal.QueuedData](e)
+	case journal.WorkerReady:
+		return decode[journal.WorkerData](e)
+	case journal.Disk:
+		return decode[journal.DiskData](e)
+	case journal.Released:
+		return decode[journal.ReleaseData](e)
+	case journal.WorkerLost, journal.UnitFailed, journal.UnitRetried, journal.SharedFailed:
+		return decode[journal.FailData](e)
+	}
+	return nil
+}
+
+func decode[T any](e *journal.Event) (d T) {
+	if len(e.Data) > 0 {
+		// An event that does not decode says what its kind says.
+		_ = e.Decode(&d)
+	}
+	return d
+}
+
+// queue takes a unit in; a second one of the same name is the first.
+func (s *Scheduler) queue(name string, d journal.QueuedData) {
+	if s.units[name] != nil {
 		return
 	}
-	delete(sh.worker.shares, sh)
-	sh.phase, sh.failed, sh.worker = p, failed, nil
+	u := &unit{name: name, needs: d.Needs, expect: journal.QueuedData{Bytes: d.Bytes, Took: d.Took}}
+	u.base = s.bases.add(u, d.Layers)
+	s.units[name] = u
+	s.queued++
+	s.left++
+	if s.open {
+		u.order, u.part = s.queued-1, max(len(s.rest)-1, 0)
+		s.enter(u)
+		s.count(u, 1)
+	}
 }
 
-// ended takes a unit out of the schedule. One that is failed before it was
-// started, because a shared step failed, was in a queue.
-func (s *Scheduler) ended(e journal.Event, published bool) {
-	u := s.units[e.Unit]
-	if u == nil || u.phase == done {
-		return
-	}
-	if w := u.worker; w != nil {
-		w.stopped(s, u)
-		if published {
-			w.faster(s)
-		}
-	}
-	u.phase, u.worker = done, nil
-	s.left--
-}
-
-func (s *Scheduler) retried(e journal.Event) {
-	var d journal.FailData
-	decode(e, &d)
-	u := s.units[e.Unit]
-	if u == nil || u.phase != running {
+// retried puts a unit back that was stopped.
+func (s *Scheduler) retried(name, reason string) {
+	u := s.units[name]
+	if u == nil || u.phase != running || u.worker == nil {
 		return
 	}
 	w := u.worker
-	w.stopped(s, u)
-	u.phase, u.worker = waiting, nil
-	w.queue = append([]*unit{u}, w.queue...)
-	s.slower(w.name, d.Reason)
+	if full(reason) {
+		s.overflowed(w, u)
+	}
+	s.take(u, false)
+	u.phase = waiting
+	w.push(u)
+	w.slower(reason)
 }
 
-// slower halves a worker's concurrency when its disk was the reason, and lets
-// it start nothing more until a release has ended or nothing runs.
-func (s *Scheduler) slower(name, reason string) {
-	w := s.worker(name)
-	if w == nil || reason != journal.RetryDisk && reason != journal.RetryBudget {
+// overflowed notes that a unit did not find the room that it was promised. What
+// had a worker to itself twice has shown that it needs more.
+func (s *Scheduler) overflowed(w *worker, u *unit) {
+	u.stops++
+	if w.ledger == nil || w.alone != u || u.would == 0 {
 		return
 	}
-	w.target = max(1, len(w.running)/2)
-	w.paused = true
+	u.overflows++
+	if holds := w.ledger.Holds(); u.would < holds {
+		u.would = holds + holds/4 // more than was thought, and nobody knows how much
+	}
+	s.model.Trust()
 }
 
-// ready tells whether a unit's shared steps are there; failed, that one of them
-// never will be.
-func (s *Scheduler) ready(u *unit) bool {
-	for _, d := range u.needs {
-		if sh := s.byStep[d]; sh != nil && (sh.phase != done || sh.failed) {
-			return false
+// full tells whether a retry is for want of disk.
+func full(reason string) bool {
+	return reason == journal.RetryDisk || reason == journal.RetryBudget
+}
+
+// ended takes a unit out of the schedule, wherever it is.
+func (s *Scheduler) ended(name string, published bool) {
+	u := s.units[name]
+	if u == nil || u.phase == done {
+		return
+	}
+	w := u.worker
+	if w != nil {
+		s.take(u, published)
+	}
+	if u.rejected {
+		s.rejecting--
+	}
+	u.phase = done
+	s.left--
+	if s.open {
+		s.count(u, -1)
+	}
+	for l := u.base; l != nil; l = l.below {
+		if l.users--; l.users == 0 {
+			s.dies(l)
 		}
 	}
-	return true
+	if w != nil && published {
+		w.faster(s.limits.Jobs)
+	}
 }
 
-func decode(e journal.Event, v any) {
-	if len(e.Data) > 0 {
-		// An event that does not decode says what its kind says.
-		_ = e.Decode(v)
+// dies notes that no unit to come has a layer.
+func (s *Scheduler) dies(l *layer) {
+	for _, w := range s.workers {
+		if _, ok := w.layers[l]; ok {
+			delete(w.layers, l)
+			w.ended.dead += l.bytes
+			w.rested = false
+		}
 	}
+}
+
+// take takes a unit off the worker that it runs on.
+func (s *Scheduler) take(u *unit, made bool) {
+	s.work.End(u.name, s.now, made)
+	u.worker.drop(u, made)
+	u.worker = nil
+}
+
+// endShare ends a shared step, for ever.
+func (s *Scheduler) endShare(step graph.Digest, ready bool) {
+	sh := s.byStep[step]
+	if sh == nil || sh.phase == done {
+		return
+	}
+	sh.leave(done)
+	if sh.ready = ready; !ready {
+		return // what needs it fails one by one
+	}
+	var free []*unit
+	for _, u := range sh.users {
+		if u.lacks--; u.lacks == 0 && u.phase == waiting {
+			free = append(free, u)
+		}
+	}
+	s.join(free)
+}
+
+func (s *Scheduler) shareFailed(step graph.Digest, reason string) {
+	sh := s.byStep[step]
+	switch {
+	case sh == nil || sh.phase != running:
+	case reason == "":
+		s.endShare(step, false)
+	default:
+		w := sh.worker
+		if full(reason) && len(w.shares) == 1 && len(w.running) == 0 {
+			sh.overflows++
+		}
+		sh.leave(waiting)
+		w.slower(reason)
+	}
+}
+
+// leave takes a shared step off its worker.
+func (sh *share) leave(p phase) {
+	if w := sh.worker; w != nil {
+		w.shares = remove(w.shares, sh)
+		w.rested = false
+	}
+	sh.phase, sh.worker, sh.cancelled = p, nil, false
 }

@@ -48,7 +48,8 @@ type World struct {
 	// Trouble, when not nil, is asked at the end of each attempt of a task for the
 	// reason of a retry; "" means that it succeeded.
 	Trouble func(task string, attempt int) (reason string)
-	// Watch, when not nil, sees every event with the actions that follow.
+	// Watch, when not nil, sees every event with the actions that follow, and what
+	// is used of each worker's file system by then.
 	Watch func(e journal.Event, acts []Action, used map[string]int64)
 }
 
@@ -64,28 +65,23 @@ type Outcome struct {
 	// that the most demanding of them would have needed.
 	Rejected []string
 	Needs    int64
+	// Left are the images that came to no end. There are none, as long as all
+	// workers come back and no trouble lasts for ever.
+	Left int
 }
+
+// tick is the time between two readings of a disk when nothing else happens, and
+// ticks how many of them a run in which nothing else happens goes on for.
+const (
+	tick  = time.Second
+	ticks = 2 * int(patience/tick)
+)
 
 // Simulate runs a world through a scheduler to its end.
 func Simulate(w World) Outcome {
-	m := &simulation{world: w, sched: New(), byName: map[string]*Task{}, attempts: map[string]int{}, users: map[string]int{}}
-	for i := range w.Tasks {
-		t := &w.Tasks[i]
-		m.byName[t.Name] = t
-		m.eachLayer(t, func(chain string, _ int64) { m.users[chain]++ })
-	}
+	m := newSimulation(w)
 	m.begin()
-	for m.queue.Len() > 0 && !m.sched.Idle() {
-		next := heap.Pop(&m.queue).(due)
-		if next.stale() {
-			continue
-		}
-		m.advance(next.at)
-		m.readings()
-		next.fire()
-	}
-	m.out.Wall = m.now
-	return m.out
+	return m.run()
 }
 
 // simulation is a world while it runs.
@@ -96,19 +92,28 @@ type simulation struct {
 	seq      int64
 	workers  []*simWorker
 	queue    dueQueue
-	byName   map[string]*Task
+	tasks    map[string]*Task
+	shared   map[graph.Digest]*Shared
+	bases    forest
+	base     map[string]*layer
 	attempts map[string]int
-	users    map[string]int // tasks to come, by chain of layers
 	out      Outcome
+	// failRelease, when not nil, tells whether the next release fails.
+	failRelease func() bool
 }
 
 type simWorker struct {
 	name    string
+	up      bool
+	life    int
+	others  int64
 	shared  int64
-	layers  map[string]int64 // chain -> compressed bytes
-	running map[string]*simRun
-	dead    int64 // own bytes of tasks that ended
+	layers  map[*layer]bool
+	base    int64 // what they take
+	dead    int64 // bytes of tasks that ended, above their bases
 	images  int
+	running []*simRun
+	sharing map[graph.Digest]func() // ends a shared step that is under way
 }
 
 // simRun is a task at work: progress is what it has done of Took.
@@ -116,23 +121,41 @@ type simRun struct {
 	task     *Task
 	progress time.Duration
 	version  int
-	gone     bool
+}
+
+func newSimulation(w World) *simulation {
+	m := &simulation{
+		world: w, sched: New(), tasks: map[string]*Task{}, shared: map[graph.Digest]*Shared{},
+		bases: forest{find: map[place]*layer{}}, base: map[string]*layer{}, attempts: map[string]int{},
+	}
+	for i := range w.Tasks {
+		t := &w.Tasks[i]
+		m.tasks[t.Name] = t
+		m.base[t.Name] = m.bases.add(nil, t.Layers)
+	}
+	for i := range w.Shared {
+		m.shared[w.Shared[i].Step] = &w.Shared[i]
+	}
+	for i := range max(w.Limits.Workers, 1) {
+		m.workers = append(m.workers, &simWorker{
+			name: string(rune('a' + i)), others: w.Others, layers: map[*layer]bool{}, sharing: map[graph.Digest]func(){},
+		})
+	}
+	return m
 }
 
 func (m *simulation) begin() {
 	l := m.world.Limits
-	l.Workers = max(l.Workers, 1)
+	l.Workers = len(m.workers)
 	m.emit(journal.Scheduling, "", "", "", l)
-	for i := range l.Workers {
-		w := &simWorker{name: string(rune('a' + i)), layers: map[string]int64{}, running: map[string]*simRun{}}
-		m.workers = append(m.workers, w)
-		d := m.reading(w)
-		m.emit(journal.WorkerReady, "", "", w.name, journal.WorkerData{Disk: &d})
+	for _, w := range m.workers {
+		m.rise(w)
 	}
 	for _, sh := range m.world.Shared {
-		m.emit(journal.SharedQueued, "", sh.Step, "", nil)
+		m.emit(journal.SharedQueued, "", sh.Step, "", journal.SharedData{})
 	}
-	for _, t := range m.world.Tasks {
+	for i := range m.world.Tasks {
+		t := &m.world.Tasks[i]
 		d := journal.QueuedData{Layers: t.Layers, Needs: t.Needs}
 		if t.Expect {
 			d.Bytes, d.Took = t.Own, t.Took
@@ -142,72 +165,132 @@ func (m *simulation) begin() {
 	m.emit(journal.Queued, "", "", "", nil)
 }
 
+// run lets things happen until the scheduler is idle, or nothing does any more.
+func (m *simulation) run() Outcome {
+	for quiet := 0; !m.sched.Idle() && quiet < ticks; {
+		if m.queue.Len() == 0 {
+			quiet++
+			m.advance(m.now + tick)
+			m.readings()
+			continue
+		}
+		next := heap.Pop(&m.queue).(due)
+		if next.stale() {
+			continue
+		}
+		quiet = 0
+		m.advance(next.at)
+		if m.readings(); !next.stale() {
+			next.fire()
+		}
+	}
+	m.out.Wall = m.now
+	m.out.Left, _ = m.sched.Left()
+	return m.out
+}
+
 // emit gives the scheduler an event and does what it answers.
 func (m *simulation) emit(k journal.Kind, unit string, step graph.Digest, worker string, data any) {
-	raw, err := json.Marshal(data)
-	if err != nil {
-		panic("sched: simulated data is plain: " + err.Error())
-	}
 	m.seq++
-	e := journal.Event{V: journal.Version, Seq: m.seq, Mono: m.now, Kind: k, Unit: unit, Step: step, Worker: worker, Data: raw}
-	acts := m.sched.Step(e)
+	e := journal.Event{V: journal.Version, Seq: m.seq, Mono: m.now, Kind: k, Unit: unit, Step: step, Worker: worker}
+	acts := m.sched.step(e, data)
 	if m.world.Watch != nil {
-		used := map[string]int64{}
-		for _, w := range m.workers {
-			used[w.name] = m.used(w)
-		}
-		m.world.Watch(e, acts, used)
+		m.show(e, data, acts)
 	}
 	for _, a := range acts {
 		m.do(a)
 	}
 }
 
+func (m *simulation) show(e journal.Event, data any, acts []Action) {
+	if data != nil {
+		raw, err := json.Marshal(data)
+		if err != nil {
+			panic("sched: simulated data is plain: " + err.Error())
+		}
+		e.Data = raw
+	}
+	used := map[string]int64{}
+	for _, w := range m.workers {
+		used[w.name] = m.used(w)
+	}
+	m.world.Watch(e, acts, used)
+}
+
 func (m *simulation) do(a Action) {
 	w := m.worker(a.Worker)
+	if w == nil || !w.up && a.Do != Reject {
+		return // the loss of the worker puts it back
+	}
 	switch a.Do {
 	case Share:
-		i := slices.IndexFunc(m.world.Shared, func(s Shared) bool { return s.Step == a.Step })
-		sh := m.world.Shared[i]
-		m.after(sh.Took, func() {
-			w.shared += sh.Bytes
-			m.readings()
-			m.emit(journal.SharedReady, "", sh.Step, w.name, nil)
-		})
+		m.share(w, m.shared[a.Step])
 	case Start:
-		r := &simRun{task: m.byName[a.Unit]}
-		m.attempts[a.Unit]++
-		m.eachLayer(r.task, func(chain string, bytes int64) {
-			if _, ok := w.layers[chain]; !ok {
-				w.layers[chain] = bytes
-				m.out.Pulled += bytes
-			}
-		})
-		w.running[a.Unit] = r
-		m.reckon(w)
-		m.emit(journal.UnitStarted, a.Unit, "", w.name, journal.UnitData{Promised: a.Bytes})
+		m.start(w, a)
 	case Cancel:
-		if r := w.running[a.Unit]; r != nil {
-			m.after(0, func() { m.end(w, r, journal.RetryBudget) })
-		}
+		m.cancel(w, a)
 	case Release:
 		m.emit(journal.Releasing, "", "", w.name, nil)
-		m.after(m.world.Release, func() { m.release(w) })
+		m.release(w)
 	case Reject:
 		m.out.Rejected = append(m.out.Rejected, a.Unit)
 		m.out.Needs = max(m.out.Needs, a.Bytes)
-		m.eachLayer(m.byName[a.Unit], func(chain string, _ int64) { m.users[chain]-- })
-		m.after(0, func() { m.emit(journal.UnitFailed, a.Unit, "", w.name, nil) })
+		m.after(0, func() {
+			m.forget(a.Unit)
+			m.emit(journal.UnitFailed, a.Unit, "", w.name, journal.FailData{})
+		})
 	}
 }
 
+func (m *simulation) share(w *simWorker, sh *Shared) {
+	ended := false
+	w.sharing[sh.Step] = func() { ended = true; delete(w.sharing, sh.Step) }
+	heap.Push(&m.queue, due{at: m.now + sh.Took, seq: m.next(), stale: func() bool { return ended }, fire: func() {
+		w.sharing[sh.Step]()
+		w.shared += sh.Bytes
+		m.readings()
+		m.emit(journal.SharedReady, "", sh.Step, w.name, nil)
+	}})
+	m.emit(journal.SharedStarted, "", sh.Step, w.name, nil)
+}
+
+func (m *simulation) start(w *simWorker, a Action) {
+	r := &simRun{task: m.tasks[a.Unit]}
+	m.attempts[a.Unit]++
+	for l := m.base[a.Unit]; l != nil && !w.layers[l]; l = l.below {
+		w.layers[l] = true
+		w.base += m.takes(l)
+		m.out.Pulled += l.bytes
+	}
+	w.running = append(w.running, r)
+	m.reckon(w)
+	m.emit(journal.UnitStarted, a.Unit, "", w.name, journal.UnitData{Promised: a.Bytes})
+}
+
+// cancel ends what a Cancel names.
+func (m *simulation) cancel(w *simWorker, a Action) {
+	if end := w.sharing[a.Step]; end != nil {
+		end()
+		m.emit(journal.SharedFailed, "", a.Step, w.name, journal.FailData{Reason: journal.RetryBudget})
+	}
+	for _, r := range w.running {
+		if r.task.Name == a.Unit {
+			m.end(w, r, journal.RetryBudget)
+			return
+		}
+	}
+}
+
+// takes is what a layer takes of the disk.
+func (m *simulation) takes(l *layer) int64 { return int64(m.world.Factor * float64(l.bytes)) }
+
 // end takes a task off its worker.
 func (m *simulation) end(w *simWorker, r *simRun, reason string) {
-	if r.gone {
+	if !slices.Contains(w.running, r) {
 		return
 	}
-	r.gone = true
-	delete(w.running, r.task.Name)
+	r.version++
+	w.running = remove(w.running, r)
 	w.dead += r.own()
 	m.reckon(w)
 	m.readings()
@@ -217,50 +300,91 @@ func (m *simulation) end(w *simWorker, r *simRun, reason string) {
 	}
 	w.images++
 	m.out.Published++
-	m.eachLayer(r.task, func(chain string, _ int64) { m.users[chain]-- })
+	m.forget(r.task.Name)
 	m.emit(journal.UnitPublished, r.task.Name, "", w.name, nil)
 }
 
-func (m *simulation) release(w *simWorker) {
-	d := journal.ReleaseData{Own: w.dead, Images: w.images, Took: m.world.Release}
-	w.dead, w.images = 0, 0
-	wanted := map[string]bool{}
-	for _, r := range w.running {
-		m.eachLayer(r.task, func(chain string, _ int64) { wanted[chain] = true })
+// forget says that a task needs its base no more.
+func (m *simulation) forget(task string) {
+	for l := m.base[task]; l != nil; l = l.below {
+		l.users--
 	}
-	for chain, n := range w.layers {
-		if m.users[chain] <= 0 && !wanted[chain] {
-			d.Base += int64(m.world.Factor * float64(n))
-			d.Compressed += n
-			delete(w.layers, chain)
+}
+
+// release begins a release of what is dead now.
+func (m *simulation) release(w *simWorker) {
+	d := journal.ReleaseData{Took: m.world.Release, Own: w.dead, Images: w.images}
+	var dead []*layer
+	for l := range w.layers {
+		if l.users <= 0 {
+			dead = append(dead, l)
+			d.Base += m.takes(l)
+			d.Compressed += l.bytes
 		}
 	}
 	d.Bytes = d.Own + d.Base
-	d.After = map[string]int64{"regular": m.held(w)}
-	m.readings()
-	m.emit(journal.Released, "", "", w.name, d)
+	life := w.life
+	m.after(m.world.Release, func() {
+		switch {
+		case !w.up || w.life != life:
+			return
+		case m.failRelease != nil && m.failRelease():
+			d = journal.ReleaseData{Took: d.Took, Error: "it did not work"}
+		default:
+			for _, l := range dead {
+				delete(w.layers, l)
+			}
+			w.base -= d.Base
+			w.dead -= d.Own
+			w.images -= d.Images
+			d.After = map[string]int64{"regular": m.used(w) - w.others}
+		}
+		m.readings()
+		m.emit(journal.Released, "", "", w.name, d)
+	})
+}
+
+// rise lets a worker be there.
+func (m *simulation) rise(w *simWorker) {
+	w.up = true
+	d := m.reading(w)
+	m.emit(journal.WorkerReady, "", "", w.name, journal.WorkerData{Disk: &d, Holds: d.Used - w.others})
+}
+
+// lose ends what runs on a worker, and takes it away.
+func (m *simulation) lose(w *simWorker) {
+	w.up = false
+	w.life++
+	for _, r := range w.running {
+		w.dead += r.own()
+		r.version++
+	}
+	w.running = nil
+	for _, sh := range m.world.Shared {
+		if end := w.sharing[sh.Step]; end != nil {
+			end()
+		}
+	}
+	m.emit(journal.WorkerLost, "", "", w.name, journal.FailData{Reason: journal.RetryWorker})
 }
 
 // readings tells the scheduler what every disk says.
 func (m *simulation) readings() {
 	for _, w := range m.workers {
-		m.out.Peak = max(m.out.Peak, m.used(w)-m.world.Others)
-		m.emit(journal.Disk, "", "", w.name, m.reading(w))
+		m.out.Peak = max(m.out.Peak, m.used(w)-w.others)
+		if w.up {
+			m.emit(journal.Disk, "", "", w.name, m.reading(w))
+		}
 	}
 }
 
 func (m *simulation) reading(w *simWorker) journal.DiskData {
 	used := m.used(w)
-	return journal.DiskData{Used: used, Free: m.world.Disk - used, Total: m.world.Disk}
+	return journal.DiskData{Used: used, Free: max(0, m.world.Disk-used), Total: m.world.Disk}
 }
 
-func (m *simulation) used(w *simWorker) int64 { return m.world.Others + m.held(w) }
-
-func (m *simulation) held(w *simWorker) int64 {
-	n := w.shared + w.dead
-	for _, bytes := range w.layers {
-		n += int64(m.world.Factor * float64(bytes))
-	}
+func (m *simulation) used(w *simWorker) int64 {
+	n := w.others + w.shared + w.base + w.dead
 	for _, r := range w.running {
 		n += r.own()
 	}
@@ -298,19 +422,12 @@ func (m *simulation) advance(to time.Duration) {
 // those that run has changed.
 func (m *simulation) reckon(w *simWorker) {
 	pace := m.pace(w)
-	names := make([]string, 0, len(w.running))
-	for name := range w.running {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		r := w.running[name]
+	for _, r := range w.running {
 		r.version++
 		version := r.version
 		left := time.Duration(float64(max(r.task.Took-r.progress, 0))/pace) + 1
-		stale := func() bool { return r.gone || r.version != version }
-		half := due{at: m.now + left/2, seq: m.next(), stale: stale, fire: func() {}}
-		heap.Push(&m.queue, half) // a reading on the way
+		stale := func() bool { return r.version != version }
+		heap.Push(&m.queue, due{at: m.now + left/2, seq: m.next(), stale: stale, fire: func() {}}) // a reading on the way
 		heap.Push(&m.queue, due{at: m.now + left, seq: m.next(), stale: stale, fire: func() {
 			reason := ""
 			if m.world.Trouble != nil {
@@ -328,19 +445,15 @@ func (m *simulation) after(d time.Duration, fire func()) {
 func (m *simulation) next() int64 { m.seq++; return m.seq }
 
 func (m *simulation) worker(name string) *simWorker {
-	i := slices.IndexFunc(m.workers, func(w *simWorker) bool { return w.name == name })
-	return m.workers[i]
-}
-
-func (m *simulation) eachLayer(t *Task, use func(chain string, bytes int64)) {
-	chain := ""
-	for _, l := range t.Layers {
-		chain += string(l.Digest) + " "
-		use(chain, l.Bytes)
+	for _, w := range m.workers {
+		if w.name == name {
+			return w
+		}
 	}
+	return nil
 }
 
-// due is something that will happen.
+// due is something that will happen, unless it is stale by then.
 type due struct {
 	at    time.Duration
 	seq   int64
@@ -366,6 +479,7 @@ func (q *dueQueue) Push(x any) { *q = append(*q, x.(due)) }
 func (q *dueQueue) Pop() any {
 	old := *q
 	x := old[len(old)-1]
+	old[len(old)-1] = due{}
 	*q = old[:len(old)-1]
 	return x
 }

@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"slices"
 	"time"
 
 	"github.com/lapstrake/lapstrake/internal/decide/budget"
@@ -11,38 +12,63 @@ import (
 type worker struct {
 	name    string
 	ready   bool
-	manages bool // its disk is known, and its records are ours to release
-	ledger  *budget.Ledger
-	// holds is what the daemon was last seen to hold when nothing of a release
-	// was under way; -1 when that is not known since something ended.
-	holds   int64
+	ledger  *budget.Ledger // nil when its disk is not known, and its records are not ours
+	reading journal.DiskData
 	queue   []*unit
-	running map[*unit]bool
-	shares  map[*share]bool
-	target  int // images at once, for now
-	paused  bool
-	// held is the number of images that ended since the last release began.
-	held, releasingFor int
-	releasing          bool
-	// fresh is false until a release has ended that began after everything that
-	// ran had ended: only then is it known what cannot be given back.
-	fresh bool
-	// alone is the unit that runs with nothing beside it since floor was read.
-	alone *unit
-	floor int64
-	// layers counts, for each layer of a base, the units that run or ran here
-	// and were not released since.
-	layers   map[string]bool
-	reading  journal.DiskData
-	canceled time.Duration // when the last one was cancelled
-	cancels  bool
-	grown    time.Duration // when target last changed
-	starving time.Duration // since when others fill the disk; 0: they do not
+	running []*unit // in the order in which they started
+	shares  []*share
+	target  int  // images at once, for now
+	paused  bool // starts nothing until a release has ended or nothing runs
+
+	layers    map[*layer]holding // of bases to come
+	ended     batch              // since the last release began
+	going     batch              // what the release under way is for
+	releasing bool
+	failures  int           // of releases, in a row
+	again     time.Duration // when the next release may begin
+	// rested tells that nothing ran since a release ended, and that it began
+	// after everything had ended: what is on the disk then cannot be given back.
+	rested bool
+	holds  int64 // what the daemon held then, by its own account; -1 when not known
+
+	alone     *unit // runs with nothing beside it, since the disk read floor
+	floor     int64
+	calm      time.Duration // until when nothing more is cancelled
+	starves   bool          // others fill the disk
+	starvedAt time.Duration
 }
 
-// growPause is how long a worker runs at one concurrency before it is raised
-// although no image has ended.
-const growPause = 2 * time.Second
+// batch is what ended on a worker and can be given back.
+type batch struct {
+	images   int64
+	expected int64 // what was expected of them
+	dead     int64 // compressed bytes of base layers that nobody needs any more
+	surprise bool  // nothing was expected of one of them
+	broken   bool  // one of them did not get to its end
+}
+
+func (b *batch) add(o batch) {
+	b.images += o.images
+	b.expected += o.expected
+	b.dead += o.dead
+	b.surprise = b.surprise || o.surprise
+	b.broken = b.broken || o.broken
+}
+
+// holding is what is known of a base layer on a worker.
+type holding struct {
+	state presence
+	users int // units that run with it
+}
+
+// presence is whether a base layer is on a worker.
+type presence int
+
+const (
+	doubtful presence = iota + 1 // what would have fetched it did not get to its end
+	coming                       // what runs fetches it, and was promised its bytes
+	there
+)
 
 // Limits of the kernel's pressure figures, in percent of the last ten seconds:
 // above the first nothing more is started at once, above the second less.
@@ -61,148 +87,203 @@ func (s *Scheduler) worker(name string) *worker {
 	return nil
 }
 
-func (s *Scheduler) workerReady(e journal.Event) {
-	var d journal.WorkerData
-	decode(e, &d)
-	w := s.worker(e.Worker)
+func (s *Scheduler) workerReady(name string, d journal.WorkerData) {
+	w := s.worker(name)
 	if w == nil {
-		w = &worker{name: e.Worker, running: map[*unit]bool{}, shares: map[*share]bool{}, layers: map[string]bool{}, target: 1, holds: -1}
+		w = &worker{name: name, layers: map[*layer]holding{}, target: 1, holds: -1}
 		s.workers = append(s.workers, w)
 	}
-	w.ready, w.releasing, w.paused = true, false, false
-	if !s.bounded() {
-		w.target = max(w.target, 2)
-	}
+	w.ready = true
 	if d.Disk == nil {
-		w.target = max(w.target, s.limits.Jobs) // nothing would tell that it is too much
+		w.ledger, w.releasing = nil, false
 		return
 	}
-	w.manages, w.reading = true, *d.Disk
-	if w.ledger != nil {
-		w.ledger.Read(budget.Reading{Used: d.Disk.Used, Free: d.Disk.Free, Total: d.Disk.Total}, false)
-	} else {
-		w.ledger = budget.New(s.rule(), budget.Reading{Used: d.Disk.Used, Free: d.Disk.Free, Total: d.Disk.Total}, d.Holds)
+	w.reading = *d.Disk
+	r := budget.Reading{Used: d.Disk.Used, Free: d.Disk.Free, Total: d.Disk.Total}
+	if w.ledger == nil {
+		w.ledger = budget.New(budget.Rule{Bytes: s.limits.Budget, Share: s.limits.Share, LeaveFree: s.limits.LeaveFree}, r, d.Holds)
+		return
+	}
+	w.ledger.Read(r, false)
+	if d.Holds == 0 {
+		clear(w.layers) // it came back with nothing
 	}
 }
 
-// rule is the budget of each worker.
-func (s *Scheduler) rule() budget.Rule {
-	return budget.Rule{Bytes: s.limits.Budget, Share: s.limits.Share, LeaveFree: s.limits.LeaveFree}
-}
-
-// workerLost puts what ran on a worker back. What waited in its queue waits for
+// workerLost puts back what ran on a worker. What waited in its queue waits for
 // anybody.
-func (s *Scheduler) workerLost(e journal.Event) {
-	w := s.worker(e.Worker)
-	if w == nil {
+func (s *Scheduler) workerLost(name string) {
+	w := s.worker(name)
+	if w == nil || !w.ready {
 		return
 	}
-	w.ready, w.releasing = false, false
-	for u := range w.running {
-		u.phase, u.worker = waiting, nil
-		if w.ledger != nil {
-			w.ledger.Settle(u.name)
-		}
+	back := slices.Clone(w.running)
+	for _, u := range back {
+		s.take(u, false)
+		u.phase = waiting
 	}
-	back := sorted(w.running)
-	clear(w.running)
-	for sh := range w.shares {
-		sh.phase, sh.worker = waiting, nil
+	for len(w.shares) > 0 {
+		w.shares[0].leave(waiting)
 	}
-	clear(w.shares)
-	w.alone, w.target = nil, 1
-	w.held += len(back) // they left something there, should it return
-	s.spare = append(append(back, w.queue...), s.spare...)
+	w.unrelease()
+	w.ready, w.paused, w.rested, w.starves = false, false, false, false
+	w.target, w.failures, w.again = 1, 0, 0
+	s.join(append(back, w.queue...))
 	w.queue = nil
 }
 
-// read takes a reading of a worker's disk; it matters to decisions when there
-// is more room than before, or none.
-func (s *Scheduler) read(e journal.Event) bool {
-	w := s.worker(e.Worker)
+// unrelease takes back that a release was under way.
+func (w *worker) unrelease() {
+	w.ended.add(w.going)
+	w.releasing, w.going = false, batch{}
+}
+
+// read takes a reading of a worker's disk.
+func (s *Scheduler) read(name string, d journal.DiskData) bool {
+	w := s.worker(name)
 	if w == nil || w.ledger == nil {
 		return false
 	}
-	var d journal.DiskData
-	decode(e, &d)
 	w.reading = d
 	w.ledger.Read(budget.Reading{Used: d.Used, Free: d.Free, Total: d.Total}, len(w.shares) > 0)
 	if w.alone != nil {
 		s.model.Solo(d.Used - w.floor)
 	}
-	if len(w.running) >= w.target && s.now-w.grown >= growPause {
-		w.faster(s) // long steps: do not wait for the first image to end
-	}
 	return true
 }
 
-// stopped takes a unit off the worker, whatever came of it.
-func (w *worker) stopped(s *Scheduler, u *unit) {
-	delete(w.running, u)
+// put lets a unit run on a worker, with the bytes that it is promised above its
+// base and a promise for each layer that it will fetch, both by price.
+func (w *worker) put(u *unit, own int64, price func(compressed int64) int64) {
 	w.alone = nil
-	w.held++
-	w.fresh = false
+	if len(w.running) == 0 && len(w.shares) == 0 && w.ledger != nil {
+		w.alone, w.floor = u, w.ledger.Used()
+	}
+	w.running = append(w.running, u)
+	w.rested, w.starves = false, false
 	if w.ledger != nil {
-		w.ledger.Settle(u.name)
+		w.ledger.Promise(u.name, own)
+	}
+	for l := u.base; l != nil; l = l.below {
+		h := w.layers[l]
+		h.users++
+		if h.state != there && h.state != coming {
+			h.state = coming
+			if w.ledger != nil {
+				w.ledger.Promise(l.id, price(l.bytes))
+			}
+		}
+		w.layers[l] = h
 	}
 }
 
+// drop ends what put began. Of an image that was not made it is not known which
+// layers of its base are there.
+func (w *worker) drop(u *unit, made bool) {
+	w.running = remove(w.running, u)
+	w.alone, w.rested = nil, false
+	w.ended.add(batch{images: 1, expected: u.expect.Bytes, surprise: u.expect.Bytes == 0, broken: !made})
+	w.settle(u.name)
+	for l := u.base; l != nil; l = l.below {
+		h := w.layers[l]
+		h.users--
+		switch {
+		case made:
+			h.state = there
+			w.settle(l.id)
+		case h.users == 0 && h.state == coming:
+			h.state = doubtful
+			w.settle(l.id)
+		}
+		w.layers[l] = h
+	}
+}
+
+func (w *worker) settle(id string) {
+	if w.ledger != nil {
+		w.ledger.Settle(id)
+	}
+}
+
+// missing is the compressed size of the layers of a unit's base that are not on
+// the worker, and of those of which that is not known.
+func (w *worker) missing(u *unit) (sure, doubt int64) {
+	for l := u.base; l != nil; l = l.below {
+		switch w.layers[l].state {
+		case there, coming:
+			return sure, doubt // and so is everything below
+		case doubtful:
+			doubt += l.bytes
+		default:
+			sure += l.bytes
+		}
+	}
+	return sure, doubt
+}
+
 // faster lets one more run at once, when memory and the disk's queue allow.
-func (w *worker) faster(s *Scheduler) {
-	w.grown = s.now
+func (w *worker) faster(jobs int) {
 	switch {
 	case w.reading.Memory > memoryFull:
 		w.target = max(1, w.target-1)
 	case w.reading.Memory > memoryBusy || w.reading.IO > ioBusy:
-	case w.target < s.limits.Jobs:
+	case w.target < jobs:
 		w.target++
 	}
 }
 
-func (s *Scheduler) released(e journal.Event) {
-	w := s.worker(e.Worker)
+// slower halves a worker's concurrency when its disk was full, and lets it start
+// nothing more for now.
+func (w *worker) slower(reason string) {
+	if full(reason) {
+		w.target = max(1, len(w.running)/2)
+		w.paused = true
+	}
+}
+
+// released ends a release, whatever came of it.
+func (s *Scheduler) released(name string, d journal.ReleaseData) {
+	w := s.worker(name)
 	if w == nil || !w.releasing {
 		return
 	}
-	var d journal.ReleaseData
-	decode(e, &d)
-	w.releasing, w.paused = false, false
-	w.fresh = len(w.running) == 0 && len(w.shares) == 0 && w.held == 0
+	if d.Error != "" {
+		w.unrelease()
+		w.failures++
+		w.again = s.now + releasePause<<min(w.failures, releasePauses)
+	} else {
+		s.learn(d, w.going)
+		w.releasing, w.going, w.failures = false, batch{}, 0
+	}
 	if d.After != nil {
 		w.holds = 0
 		for _, n := range d.After {
 			w.holds += n
 		}
 	}
-	if d.Error != "" {
-		// Not at once again: with the next image that ends.
-		return
-	}
-	if d.Base > 0 {
-		clear(w.layers) // which ones went is not said: think of all as gone
-		for u := range w.running {
-			w.has(u)
-		}
-	}
+	w.paused = false
+	w.rested = w.idle() && (w.ended == batch{} || w.failures >= releaseTries)
 }
 
-// has notes that a unit's base is on the worker, or about to be.
-func (w *worker) has(u *unit) {
-	chain := ""
-	for _, l := range u.layers {
-		chain += string(l.Digest) + " "
-		w.layers[chain] = true
+// learn takes a release as a measure of what images take. One with leftovers of
+// images that did not get to their end is a bad one, and better than none.
+func (s *Scheduler) learn(d journal.ReleaseData, b batch) {
+	if b.broken && s.model.Mean() > 0 {
+		d.Own, b.expected = 0, 0
 	}
+	if b.surprise || int64(d.Images) != b.images {
+		b.expected = 0 // it was for others than those that were known of
+	}
+	s.model.Released(d, max(int64(d.Images), b.images), b.expected)
 }
 
-// missing is the compressed size of a unit's base layers that are not there.
-func (w *worker) missing(u *unit) int64 {
-	var n int64
-	chain := ""
-	for _, l := range u.layers {
-		if chain += string(l.Digest) + " "; !w.layers[chain] {
-			n += l.Bytes
-		}
+// idle tells whether nothing is solved on the worker.
+func (w *worker) idle() bool { return len(w.running) == 0 && len(w.shares) == 0 }
+
+// remove takes x out of a list, whose order stays.
+func remove[T comparable](list []T, x T) []T {
+	if i := slices.Index(list, x); i >= 0 {
+		return slices.Delete(list, i, i+1)
 	}
-	return n
+	return list
 }

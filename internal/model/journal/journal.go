@@ -144,6 +144,9 @@ type SchedulingData struct {
 	LeaveFree int64 `json:"leaveFree,omitempty"`
 	// Limit is the run's time limit; 0 means none.
 	Limit time.Duration `json:"limit,omitempty"`
+	// Since is the Mono from which Limit counts: 0, or when a resumed run was
+	// started again.
+	Since time.Duration `json:"since,omitempty"`
 }
 
 // QueuedData is an image that waits for a solve, as the scheduler sees it.
