@@ -9,14 +9,18 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/localregistry"
+	"github.com/lapstrake/lapstrake/internal/decide/planner"
+	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
+	"github.com/lapstrake/lapstrake/internal/run/engine"
 	"github.com/lapstrake/lapstrake/internal/testfleet"
 )
 
@@ -168,5 +172,95 @@ func TestStorm(t *testing.T) {
 	}
 	if went*6 < with {
 		t.Errorf("only %d of %d requests went wrong", went, with)
+	}
+}
+
+// TestWithoutMounts has registries that do not mount, openly or not: the blobs
+// are copied, and that is counted.
+func TestWithoutMounts(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 3)
+	dir := s.recipe("linked")
+	o := s.build(t.Context(), command{fleet: s.fleet(dir, "mounted"), state: t.TempDir()})
+	o.done(t, map[plan.Action]int{plan.Append: 3})
+	if *o.sum.MountsRefused != 0 || *o.sum.BytesMounted == 0 {
+		t.Errorf("%d mounts refused, %d bytes mounted", *o.sum.MountsRefused, *o.sum.BytesMounted)
+	}
+	mounts := o.requests["POST mount"]
+	for repo, rule := range map[string]testfleet.Rule{
+		"secretly": {Fault: testfleet.FaultNoMount, Path: "mount="},
+		// The daemon gives up on a registry that answers its own mounts so.
+		"openly": {Status: http.StatusMethodNotAllowed, Path: "from=swebench"},
+	} {
+		rule.Method = http.MethodPost
+		s.trouble(rule)
+		o := s.build(t.Context(), command{fleet: s.fleet(dir, repo), state: t.TempDir()})
+		o.done(t, map[plan.Action]int{plan.Append: 3})
+		if d := cmp.Diff(s.ledger.tags("mounted"), s.ledger.tags(repo)); d != "" {
+			t.Errorf("%s: other images than with mounts (-with +without):\n%s", repo, d)
+		}
+		if got := *o.sum.MountsRefused; got == 0 || got > mounts || *o.sum.BytesMounted != 0 {
+			t.Errorf("%s: %d mounts refused of %d, %d bytes mounted", repo, got, mounts, *o.sum.BytesMounted)
+		}
+	}
+}
+
+// TestImmutableTags has a registry whose tags cannot be changed.
+func TestImmutableTags(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 2)
+	dir := s.recipe("linked")
+	f := s.fleet(dir, "fixed")
+	o := s.build(t.Context(), command{fleet: f, state: t.TempDir()})
+	o.done(t, map[plan.Action]int{plan.Append: 2})
+	before := s.ledger.tags("fixed")
+	s.trouble(testfleet.Rule{Method: http.MethodPut, Path: "^/v2/fixed/manifests/[^:]+$", Status: http.StatusConflict})
+
+	// Made again although it is there: the same, so nothing is wrong.
+	o = s.build(t.Context(), command{fleet: f, state: t.TempDir(), options: engine.Options{Planner: planner.Options{Skip: planner.SkipNever}}})
+	o.done(t, map[plan.Action]int{plan.Append: 2})
+
+	// Other content: refused, and each failure says what is there.
+	if err := testfleet.Change(dir); err != nil {
+		t.Fatal(err)
+	}
+	o = s.build(t.Context(), command{fleet: f, state: t.TempDir()})
+	o.kind(t, diag.Infra)
+	if o.sum.Failed != 2 {
+		t.Errorf("%d failed", o.sum.Failed)
+	}
+	causes := failures(o.sum)
+	for tag, had := range before {
+		if !strings.Contains(causes, had[0]) {
+			t.Errorf("no failure says that %s has %s: %s", tag, had[0], causes)
+		}
+	}
+	if d := cmp.Diff(before, s.ledger.tags("fixed")); d != "" {
+		t.Errorf("tags changed (-before +after):\n%s", d)
+	}
+}
+
+// TestRepositoryMustBeMade has a registry that makes no repositories; when there
+// is one, the same command goes on.
+func TestRepositoryMustBeMade(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 2)
+	f := s.fleet(s.recipe("linked"), "unmade")
+	c := command{fleet: f, state: t.TempDir()}
+	s.trouble(testfleet.Rule{Path: "^/v2/unmade/", Status: http.StatusNotFound})
+	o := s.build(t.Context(), c)
+	o.kind(t, diag.Infra)
+	if o.sum.Failed != 2 {
+		t.Errorf("%d failed", o.sum.Failed)
+	}
+	for _, got := range o.sum.Failures {
+		if !strings.Contains(got.Cause+got.Help, "make the repository unmade") {
+			t.Errorf("the failure: %s (%s)", got.Cause, got.Help)
+		}
+	}
+	s.trouble()
+	again := s.build(t.Context(), c)
+	if again.err != nil || again.sum.Built != 2 {
+		t.Errorf("again: %v, built %d; failures %s", again.err, again.sum.Built, failures(again.sum))
 	}
 }
