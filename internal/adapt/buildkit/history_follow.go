@@ -37,6 +37,10 @@ type Build struct {
 	Started, Completed time.Time
 	// Digest is that of the manifest or index; empty when no image was made.
 	Digest graph.Digest
+	// Inputs are the digests of the steps that a step rests on, in order, by its
+	// own digest; nil until the solve has ended. Digests differ from solve to
+	// solve where a step rests on a folder of the client.
+	Inputs map[graph.Digest][]graph.Digest
 	// Err says why the solve failed. It is a [*StepError] of kind diag.Step when
 	// a step did, diag.Interrupted when its client gave up or went away.
 	Err error
@@ -209,7 +213,8 @@ func (f *Follower) follow(ctx context.Context, b *followed) {
 	r, _ := f.now(b)
 	f.obs.Began(build(r))
 	steps := newFold(func(s journal.StepRecord) { f.obs.Step(r.Ref, s) })
-	n, err := f.status(ctx, r.Ref, steps)
+	inputs := map[graph.Digest][]graph.Digest{}
+	n, err := f.status(ctx, r.Ref, steps, inputs)
 	select {
 	case <-b.end:
 	case <-f.lost:
@@ -218,9 +223,10 @@ func (f *Follower) follow(ctx context.Context, b *followed) {
 	r, ended := f.now(b)
 	if err != nil && n == 0 && ended {
 		// It ended in the moment in which the status was asked for.
-		_, err = f.status(ctx, r.Ref, steps)
+		_, err = f.status(ctx, r.Ref, steps, inputs)
 	}
 	out := build(r)
+	out.Inputs = inputs
 	switch {
 	case !ended:
 		out.Err = diag.Errorf(diag.Infra, "", "the end of the solve was not seen: %w", ErrLost)
@@ -236,8 +242,8 @@ func (f *Follower) follow(ctx context.Context, b *followed) {
 }
 
 // status feeds the status of a solve to a fold, from its beginning to its end,
-// and counts the messages.
-func (f *Follower) status(ctx context.Context, ref string, steps *fold) (n int, err error) {
+// collects the inputs of its steps, and counts the messages.
+func (f *Follower) status(ctx context.Context, ref string, steps *fold, inputs map[graph.Digest][]graph.Digest) (n int, err error) {
 	stream, err := f.c.bk.ControlClient().Status(ctx, &controlapi.StatusRequest{Ref: ref})
 	if err != nil {
 		return 0, err
@@ -251,6 +257,16 @@ func (f *Follower) status(ctx context.Context, ref string, steps *fold) (n int, 
 			return n, err
 		}
 		n++
+		for _, v := range m.Vertexes {
+			d := graph.Digest(v.Digest)
+			if len(v.Inputs) == len(inputs[d]) {
+				continue
+			}
+			inputs[d] = nil
+			for _, x := range v.Inputs {
+				inputs[d] = append(inputs[d], graph.Digest(x))
+			}
+		}
 		steps.add(m)
 	}
 }

@@ -163,6 +163,9 @@ func TestFollow(t *testing.T) {
 	if d := cmp.Diff([]string{"host/first:1", "host/first:2"}, b.Names); d != "" || b.Err != nil || b.Digest == "" || !b.Completed.After(b.Started) {
 		t.Errorf("%+v\n%s", b, d)
 	}
+	if in := b.Inputs[steps.last["RUN echo same"].Digest]; len(in) != 1 || in[0] != steps.last["COPY /busybox /bin/sh"].Digest {
+		t.Errorf("the step has the inputs %v", in)
+	}
 	if ran := steps.ran(); !slices.Contains(ran, "RUN echo same") || !strings.Contains(steps.log.String(), "same\n") {
 		t.Errorf("ran %v and printed %q", ran, steps.log.String())
 	}
