@@ -38,10 +38,11 @@ func (s *Scheduler) decide() []Action {
 			continue
 		}
 		out = append(out, s.protect(w)...)
-		out = append(out, s.startShares(w)...)
-		blocked, acts := s.admit(w)
+		shares, acts := s.startShares(w)
 		out = append(out, acts...)
-		out = append(out, s.release(w, blocked)...)
+		images, acts := s.admit(w)
+		out = append(out, acts...)
+		out = append(out, s.release(w, shares || images)...)
 	}
 	return out
 }
@@ -84,15 +85,15 @@ func youngest[T any](list []*T, mark func(*T) *bool) *T {
 }
 
 // startShares starts every shared step that waits; the solver itself runs what
-// they have in common once. What found the disk full starts alone.
-func (s *Scheduler) startShares(w *worker) []Action {
-	var out []Action
+// they have in common once. What found the disk full starts alone. blocked tells
+// that one waits for room.
+func (s *Scheduler) startShares(w *worker) (blocked bool, out []Action) {
 	for _, sh := range s.shares {
 		if sh.phase != waiting || (w.paused || sh.overflows > 0) && !w.idle() {
 			continue
 		}
 		if w.ledger != nil && (w.ledger.Room() <= 0 || sh.overflows >= overflowsMost) {
-			if s.atRest(w) && !s.starved(w, 1) {
+			if blocked = true; s.atRest(w) && !s.starved(w, 1) {
 				out = append(out, s.refuseShare(w, sh)...)
 			}
 			continue
@@ -102,7 +103,7 @@ func (s *Scheduler) startShares(w *worker) []Action {
 		w.alone, w.paused, w.rested = nil, false, false
 		out = append(out, Action{Do: Share, Step: sh.step, Worker: w.name})
 	}
-	return out
+	return blocked, out
 }
 
 // refuseShare leaves a shared step to the other workers, or gives up what needs it.
@@ -175,7 +176,8 @@ func (s *Scheduler) atRest(w *worker) bool {
 }
 
 // fits tells whether a unit can start on a worker now, and with how many bytes.
-// One of which nothing is known runs alone first, and what it left is seen; so
+// One of which nothing is known runs alone first when there is a budget, and what
+// it left is seen; so
 // does one that found the disk full before. With a worker at rest that holds
 // nothing for others, what is only assumed is no reason not to try.
 func (s *Scheduler) fits(w *worker, u *unit) (bytes int64, ok bool) {
@@ -190,8 +192,11 @@ func (s *Scheduler) fits(w *worker, u *unit) (bytes int64, ok bool) {
 		if bytes > room || u.stops >= stopsMost {
 			return 0, false
 		}
-		if !known {
+		if !known && s.bounded() {
 			return room, w.idle() && !w.releasing && w.ended.images == 0
+		}
+		if !known {
+			bytes = max(bytes, room/s.parts())
 		}
 		return bytes, true
 	}
@@ -200,9 +205,22 @@ func (s *Scheduler) fits(w *worker, u *unit) (bytes int64, ok bool) {
 		return 0, false
 	}
 	if !known {
-		return room, true
+		return max(min(bytes, room), room/s.parts()), true
 	}
 	return min(bytes, room), true
+}
+
+// bounded tells whether the user set a budget.
+func (s *Scheduler) bounded() bool { return s.limits.Budget > 0 || s.limits.Share > 0 }
+
+// parts is into how many parts the room is divided for images of which nothing
+// is known: with a budget the first one gets all of it, otherwise each no more
+// than half of its slot's.
+func (s *Scheduler) parts() int64 {
+	if s.bounded() {
+		return 1
+	}
+	return int64(2 * max(s.limits.Jobs, 1))
 }
 
 func (s *Scheduler) start(w *worker, u *unit, bytes int64) Action {
@@ -295,7 +313,7 @@ func (s *Scheduler) turnDown(w *worker, u *unit) (verdict, []Action) {
 		w.starves, w.starvedAt = true, s.now
 		return waits, []Action{{Do: Wait, Unit: u.name, Worker: w.name, Bytes: least - w.ledger.Room(), Why: "something else fills the disk"}}
 	}
-	need := budget.Enough(max(1, u.would, w.ledger.Holds()+s.model.Total(u.expect.Bytes, sure)))
+	need := budget.Enough(max(u.proven, w.ledger.Holds()+s.model.Total(u.expect.Bytes, sure), w.ledger.Ceiling()-w.ledger.Others()+1, 1))
 	if u.needed == 0 || need < u.needed {
 		u.needed = need
 	}

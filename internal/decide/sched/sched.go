@@ -91,6 +91,7 @@ type unit struct {
 	stops     int   // times that it was stopped as the disk was full
 	overflows int   // how often that was so with a worker to itself
 	would     int64 // what its worker would have held with it, when it had it to itself
+	proven    int64 // the most of that with which it found the disk full
 	refused   []*worker
 	needed    int64 // the smallest budget that one of those would need
 	rejected  bool
@@ -315,6 +316,7 @@ func (s *Scheduler) overflowed(w *worker, u *unit) {
 	if holds := w.ledger.Holds(); u.would < holds {
 		u.would = holds + holds/4 // more than was thought, and nobody knows how much
 	}
+	u.proven = max(u.proven, u.would)
 	s.model.Trust()
 }
 
@@ -347,7 +349,7 @@ func (s *Scheduler) ended(name string, published bool) {
 		}
 	}
 	if w != nil && published {
-		w.faster(s.limits.Jobs)
+		w.faster(s)
 	}
 }
 

@@ -17,8 +17,9 @@ type worker struct {
 	queue   []*unit
 	running []*unit // in the order in which they started
 	shares  []*share
-	target  int  // images at once, for now
-	paused  bool // starts nothing until a release has ended or nothing runs
+	target  int           // images at once, for now
+	grown   time.Duration // when target was last raised
+	paused  bool          // starts nothing until a release has ended or nothing runs
 
 	layers    map[*layer]holding // of bases to come
 	ended     batch              // since the last release began
@@ -96,7 +97,11 @@ func (s *Scheduler) workerReady(name string, d journal.WorkerData) {
 	w.ready = true
 	if d.Disk == nil {
 		w.ledger, w.releasing = nil, false
+		w.target = max(s.limits.Jobs, 1) // nothing would tell that it is too much
 		return
+	}
+	if !s.bounded() {
+		w.target = max(w.target, 2)
 	}
 	w.reading = *d.Disk
 	r := budget.Reading{Used: d.Disk.Used, Free: d.Disk.Free, Total: d.Disk.Total}
@@ -148,6 +153,9 @@ func (s *Scheduler) read(name string, d journal.DiskData) bool {
 	w.ledger.Read(budget.Reading{Used: d.Used, Free: d.Free, Total: d.Total}, len(w.shares) > 0)
 	if w.alone != nil {
 		s.model.Solo(d.Used - w.floor)
+	}
+	if len(w.running) >= w.target && s.now-w.grown >= growPause {
+		w.faster(s) // steps are long: do not wait for an image to end
 	}
 	return true
 }
@@ -221,13 +229,18 @@ func (w *worker) missing(u *unit) (sure, doubt int64) {
 	return sure, doubt
 }
 
+// growPause is how long a worker runs at one concurrency before that is raised
+// although no image has ended.
+const growPause = 2 * time.Second
+
 // faster lets one more run at once, when memory and the disk's queue allow.
-func (w *worker) faster(jobs int) {
+func (w *worker) faster(s *Scheduler) {
+	w.grown = s.now
 	switch {
 	case w.reading.Memory > memoryFull:
 		w.target = max(1, w.target-1)
 	case w.reading.Memory > memoryBusy || w.reading.IO > ioBusy:
-	case w.target < jobs:
+	case w.target < s.limits.Jobs:
 		w.target++
 	}
 }
