@@ -85,6 +85,9 @@ type RunData struct {
 	Command  []string          `json:"command,omitempty"`
 	Resumed  bool              `json:"resumed,omitempty"`
 	Versions map[string]string `json:"versions,omitempty"`
+	// Observed runs were not planned: another program's builds were recorded.
+	// Fleet is then its command line.
+	Observed bool `json:"observed,omitempty"`
 }
 
 // WorkerData says which daemon a run uses.
@@ -104,7 +107,9 @@ type EndData struct {
 	Cause string `json:"cause,omitempty"`
 }
 
-// PhaseData names a phase: prepare, resolve, plan, shared, images, publish, release.
+// PhaseData names a phase: prepare, resolve, plan, shared, images, publish,
+// release. Those of an observed run are images, while at least one of its builds
+// runs, prune, while none does and the daemon prunes, and between, for the rest.
 type PhaseData struct {
 	Phase string `json:"phase"`
 }
