@@ -10,12 +10,16 @@ import (
 )
 
 const (
-	// floor is the least relative half-width of an interval: what is left of a
-	// run is never known better, as machines and registries change their pace.
-	floor = 0.15
+	// drift is by how much a machine or a registry may change its pace in the rest
+	// of a run, as the half-width of an interval, relative.
+	drift = 0.15
 	// longer is what an image that runs is thought to take in all when none that
 	// is done took as long as it does already, as a multiple of its time so far.
 	longer = 1.3
+	// ramp is the part of the present pace below which an image ran beside few.
+	ramp = 0.75
+	// beside is how many parts to either side of one stand for it.
+	beside = 2
 )
 
 // Part is what is left of a stretch of the order.
@@ -29,27 +33,20 @@ type Part struct {
 // parts left, with a 90 % interval in nanoseconds; ok is false until two images
 // are done.
 //
-// An image's cost is the part of the run's time that it takes up: at the
-// concurrency of the last images, wall time is the sum of the costs. Each part
-// is forecast from its own images, so that it does not matter that those which
-// are done come from the beginning, when a sample was taken over the whole. The
-// variance is that of neighbours in the order, which a trend along the order
-// does not widen; bounds are those of Student's t.
+// An image's cost is the part of the run's time that it takes up, so that wall
+// time is the sum of the costs. Each part is forecast from its own images as far
+// as the parts differ: then it does not matter that most of those which are done
+// come from the beginning, when a sample was taken over the whole. Bounds are
+// those of Student's t.
 //
 // It looks at every image that is done, and sorts them.
 func (w *Work) Wall(elapsed time.Duration, left []Part) (journal.Interval[int64], bool) {
 	if len(w.done) < 2 {
 		return journal.Interval[int64]{}, false
 	}
-	costs := w.costs(elapsed)
-	s2 := costs.variance()
-	var rest, variance float64
-	for part, p := range left {
-		mean, n := costs.mean(part)
-		rest += p.Weight * mean
-		variance += s2 * (p.Weight*p.Weight/float64(max(n, 1)) + p.Squares)
-	}
-	half := math.Max(t95(float64(len(costs.done)-1))*math.Sqrt(variance), floor*rest)
+	costs := w.costs(elapsed, len(left))
+	rest, variance := costs.sum(left)
+	half := math.Hypot(t95(float64(len(costs.done)-1))*math.Sqrt(variance), drift*rest)
 	at := func(s float64) int64 { return int64(elapsed + seconds(math.Max(0, s))) }
 	return journal.Interval[int64]{Low: at(rest - half), Value: at(rest), High: at(rest + half)}, true
 }
@@ -60,23 +57,22 @@ type cost struct {
 	value float64
 }
 
-// costs are those of the images that are done, in order, and of those that run
-// already for longer than others of their part took.
+// costs are those of the images that are done, in order, and by part with those
+// that run already for longer than others of their part took.
 type costs struct {
-	done []cost
-	sum  map[int]float64 // by part
-	n    map[int]int
-	all  float64 // mean
+	done  []cost
+	parts int
+	total map[int]float64 // by part
+	n     map[int]int
 }
 
-func (w *Work) costs(now time.Duration) costs {
+func (w *Work) costs(now time.Duration, parts int) costs {
 	pace := w.pace()
-	c := costs{sum: map[int]float64{}, n: map[int]int{}}
+	c := costs{total: map[int]float64{}, n: map[int]int{}, parts: parts}
 	for _, t := range w.done {
 		v := pace.cost(t)
 		c.done = append(c.done, cost{t.Place, v})
 		c.add(t.Part, v)
-		c.all += v / float64(len(w.done))
 	}
 	w.tick(now)
 	var late []cost
@@ -85,7 +81,7 @@ func (w *Work) costs(now time.Duration) costs {
 			continue
 		}
 		v := pace.cost(t)
-		if mean, _ := c.mean(t.Part); v > mean {
+		if mean, _ := c.of(t.Part); v > mean {
 			late = append(late, cost{t.Place, v})
 		}
 	}
@@ -99,17 +95,45 @@ func (w *Work) costs(now time.Duration) costs {
 }
 
 func (c *costs) add(part int, v float64) {
-	c.sum[part] += v
+	c.total[part] += v
 	c.n[part]++
 }
 
-// mean is the mean cost in a part, and of how many images; that of all when no
-// image of the part is done.
-func (c *costs) mean(part int) (float64, int) {
+// of is the mean cost in a part, and of how many images. A part of which no
+// image is done is like those beside it.
+func (c *costs) of(part int) (mean float64, n int) {
 	if n := c.n[part]; n > 0 {
-		return c.sum[part] / float64(n), n
+		return c.total[part] / float64(n), n
 	}
-	return c.all, 0
+	var sum float64
+	for _, step := range []int{-1, 1} {
+		for p, found := part+step, 0; p >= 0 && p < c.parts && found < beside; p += step {
+			if c.n[p] > 0 {
+				sum += c.total[p] / float64(c.n[p])
+				n++
+				found++
+			}
+		}
+	}
+	return sum / float64(n), 1
+}
+
+// sum is what all parts cost together, and its variance. Each part's own mean is
+// drawn towards that of all, the more the less the parts differ.
+func (c *costs) sum(left []Part) (sum, variance float64) {
+	mean, near, apart := c.variance()
+	var general float64 // weight that rests on the mean of all
+	for part, p := range left {
+		own, n := c.of(part)
+		trust := 1.0
+		if near > 0 {
+			trust = float64(n) * apart / (float64(n)*apart + near)
+		}
+		sum += p.Weight * (trust*own + (1-trust)*mean)
+		variance += near*p.Squares + p.Weight*p.Weight*(trust*trust*near/float64(n)+(1-trust)*(1-trust)*apart)
+		general += p.Weight * (1 - trust)
+	}
+	return sum, variance + general*general*near/float64(len(c.done))
 }
 
 // beyond is the mean cost of those that cost more than v.
@@ -127,48 +151,48 @@ func (c *costs) beyond(v float64) float64 {
 	return sum / float64(n)
 }
 
-// variance is half the mean square of the differences between neighbours.
-func (c *costs) variance() float64 {
-	var sum float64
-	for i := range c.done[1:] {
-		d := c.done[i+1].value - c.done[i].value
-		sum += d * d
+// variance is the mean, the variance of images beside each other in the order,
+// which is half the mean square of the differences between neighbours, and the
+// variance that is left for what is apart.
+func (c *costs) variance() (mean, near, apart float64) {
+	n := float64(len(c.done))
+	for _, d := range c.done {
+		mean += d.value / n
 	}
-	return sum / float64(2*(len(c.done)-1))
+	var all float64
+	for i, d := range c.done {
+		all += (d.value - mean) * (d.value - mean) / (n - 1)
+		if i > 0 {
+			step := d.value - c.done[i-1].value
+			near += step * step / (2 * (n - 1))
+		}
+	}
+	// Without a trend the two differ by chance, and images have one mean.
+	if apart = all - near; apart < all/math.Sqrt(n) {
+		return mean, all, max(0, apart)
+	}
+	return mean, near, apart
 }
 
-// pace is how the time of an image depends on how many run beside it: with the
-// power of an exponent, which is 1 when they only share what a machine can do,
-// and 0 when they do not disturb each other.
-type pace struct{ exponent, beside float64 }
+// pace is the number of images that run at once by now.
+type pace float64
 
+// cost is the time that an image took up, per unit of its weight: each second
+// shared by those that ran in it. One that ran while fewer did, at the beginning,
+// took up more than it will be when it is made beside others, unless those only
+// share what a machine can do; as nobody knows which, half way between is taken.
 func (p pace) cost(t task) float64 {
-	return t.took / math.Pow(t.beside, p.exponent) * math.Pow(p.beside, p.exponent-1) / t.Weight
+	few := math.Min(1, t.beside/(ramp*float64(p)))
+	return t.took / t.beside * math.Sqrt(few) / t.Weight
 }
 
-// pace learns the exponent from images that ran beside unlike numbers of
-// others. There may be few, and they differ in themselves, so the slope of the
-// regression is drawn towards one half as much as if that were known to one half.
 func (w *Work) pace() pace {
-	const prior, priorSD = 0.5, 0.5
-	n := float64(len(w.done))
-	var x, y, xx, xy, yy float64
-	for _, t := range w.done {
-		a, b := math.Log(t.beside), math.Log(t.took/t.Weight)
-		x, y, xx, xy, yy = x+a, y+b, xx+a*a, xy+a*b, yy+b*b
-	}
-	sxx, sxy, syy := xx-x*x/n, xy-x*y/n, yy-y*y/n
-	pull := syy / n / (priorSD * priorSD)
-	exponent := prior
-	if sxx+pull > 1e-9 {
-		exponent = min(1, max(0, (sxy+prior*pull)/(sxx+pull)))
-	}
 	recent := w.done[len(w.done)-max(2, len(w.done)/3):]
-	var beside float64
+	var sum float64
 	for _, t := range recent {
-		beside += t.beside / float64(len(recent))
+		sum += t.beside
 	}
-	return pace{exponent, beside}
+	return pace(sum / float64(len(recent)))
 }
 
 // t95 is the 95 % quantile of Student's t with df degrees of freedom, by the

@@ -20,7 +20,7 @@ type Work struct {
 	open    map[string]task
 	done    []task
 	running int
-	area    float64 // integral of running images over time, in image-seconds
+	shared  float64 // seconds, each divided by the number of images that ran then
 	last    time.Duration
 }
 
@@ -28,9 +28,9 @@ type Work struct {
 type task struct {
 	Place
 	at     time.Duration
-	area   float64 // of the work at that time; in done the mean number beside it
+	shared float64 // of the work, at that time
 	took   float64 // seconds
-	beside float64
+	beside float64 // images that ran meanwhile, itself included; the harmonic mean
 }
 
 // Start tells that an image begins.
@@ -42,7 +42,7 @@ func (w *Work) Start(image string, p Place, now time.Duration) {
 	if _, ok := w.open[image]; !ok {
 		w.running++
 	}
-	w.open[image] = task{Place: p, at: now, area: w.area}
+	w.open[image] = task{Place: p, at: now, shared: w.shared}
 }
 
 // End tells that an image ends. Only one that was made counts.
@@ -64,17 +64,16 @@ func (w *Work) Done() int { return len(w.done) }
 
 func (w *Work) tick(now time.Duration) {
 	if now > w.last {
-		w.area += float64(w.running) * (now - w.last).Seconds()
+		w.shared += (now - w.last).Seconds() / float64(max(w.running, 1))
 		w.last = now
 	}
 }
 
-// measure says how long a task took until now, and how many ran beside it on
-// the average, itself included.
+// measure says how long a task took until now, and how many ran beside it.
 func (w *Work) measure(t task, now time.Duration) task {
 	t.took = (now - t.at).Seconds()
 	if t.took > 0 {
-		t.beside = math.Max(1, (w.area-t.area)/t.took)
+		t.beside = math.Max(1, t.took/(w.shared-t.shared))
 	}
 	return t
 }
