@@ -204,7 +204,7 @@ func (s *Summary) clock(e *journal.Event) {
 
 func (s *Summary) runStarted(d journal.RunData) {
 	s.Starts++
-	s.Run, s.Fleet = d.Run, d.Fleet
+	s.Run, s.Fleet, s.Observed = d.Run, d.Fleet, d.Observed
 	s.versions(d.Versions)
 }
 

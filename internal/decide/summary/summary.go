@@ -24,6 +24,9 @@ type Summary struct {
 	V     int    `json:"v"`
 	Run   string `json:"run"`
 	Fleet string `json:"fleet"`
+	// Observed is true when another program's builds were recorded, which nobody
+	// planned; Fleet is its command line.
+	Observed bool `json:"observed,omitempty"`
 	// Starts is how often the run was started; more than one means resumed.
 	Starts int `json:"starts"`
 	// Started and Last are the times of the first and the last event.

@@ -67,7 +67,9 @@ func Runs(w io.Writer, runs []Run, o Options) error {
 			if s.WallSeconds != nil {
 				took = seconds(*s.WallSeconds)
 			}
-			fleet = s.Fleet
+			if fleet = s.Fleet; s.Observed {
+				fleet = "observed: " + fleet
+			}
 		}
 		row(mark, r.ID, state, images, took, fleet)
 	}

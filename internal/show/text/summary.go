@@ -46,7 +46,12 @@ func Show(w io.Writer, s *summary.Summary, o Options) error {
 // about says which run it was.
 func about(g *page, s *summary.Summary) {
 	g.line(bold, "run "+s.Run)
-	g.para(plain, "fleet     ", s.Fleet)
+	if s.Observed {
+		g.para(plain, "command   ", s.Fleet)
+		g.para(plain, "observed  ", "builds of another program, as its daemon saw them; nothing was planned")
+	} else {
+		g.para(plain, "fleet     ", s.Fleet)
+	}
 	if s.Started != nil {
 		text := s.Started.UTC().Format("2006-01-02 15:04:05 UTC")
 		if s.Starts > 1 {
