@@ -56,6 +56,10 @@ func Main(args []string, s Streams) (code int) {
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
 	err := root.ExecuteContext(ctx)
+	var exit exitCode
+	if errors.As(err, &exit) {
+		return int(exit)
+	}
 	if err == nil {
 		return 0
 	}
@@ -111,21 +115,9 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return diag.Errorf(diag.Usage, "see `"+c.CommandPath()+" --help`", "%w", err)
 	})
-	root.AddCommand(a.planCommand(), a.buildCommand(), a.verifyCommand(), a.mirrorCommand(), a.runsCommand(), a.showCommand(), a.doctorCommand(), a.registryCommand())
-	var names []string
-	for _, c := range root.Commands() {
-		names = append(names, c.Name())
-	}
-	root.Args = func(_ *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return nil
-		}
-		help := "`lapstrake --help` lists the commands"
-		if near := diag.Nearest(args[0], names); near != "" {
-			help = "did you mean " + near + "?"
-		}
-		return diag.Errorf(diag.Usage, help, "unknown command %q", args[0])
-	}
+	root.AddCommand(a.planCommand(), a.buildCommand(), a.verifyCommand(), a.mirrorCommand(), a.runsCommand(), a.showCommand(), a.doctorCommand(), a.workerCommand(), a.registryCommand())
+	root.AddCommand(a.recordCommand())
+	root.Args = oneOf(root)
 	return root
 }
 

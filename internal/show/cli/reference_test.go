@@ -56,7 +56,7 @@ Results go to the standard output; progress, the plan of a build and errors to t
 	b.WriteString("\n## Every command\n\n")
 	flags(&b, root.PersistentFlags())
 	for _, c := range root.Commands() {
-		command(&b, c)
+		command(&b, c, "##")
 	}
 	b.WriteString("## Exit codes\n\n| code | meaning |\n|---|---|\n| 0 | done |\n")
 	for _, k := range diag.Kinds() {
@@ -80,13 +80,21 @@ When several apply, the order is 130, 1, 9, 6, 7, 3. A command that ends with 13
 	generated(t, "../../../docs/reference/cli.md", b.String())
 }
 
-func command(b *strings.Builder, c *cobra.Command) {
+// command writes a command's section, with those of its own commands below it.
+func command(b *strings.Builder, c *cobra.Command, level string) {
 	text := c.Long
 	if text == "" {
 		text = c.Short
 	}
-	fmt.Fprintf(b, "## lapstrake %s\n\n%s.\n\n    %s\n\n", c.Name(), strings.TrimSuffix(text, "."), strings.TrimSuffix(c.UseLine(), " [flags]"))
+	line := strings.TrimSuffix(c.UseLine(), " [flags]")
+	if c.HasSubCommands() {
+		line = c.CommandPath() + " COMMAND"
+	}
+	fmt.Fprintf(b, "%s %s\n\n%s.\n\n    %s\n\n", level, c.CommandPath(), strings.TrimSuffix(text, "."), line)
 	flags(b, c.LocalNonPersistentFlags())
+	for _, sub := range c.Commands() {
+		command(b, sub, level+"#")
+	}
 }
 
 func flags(b *strings.Builder, set *pflag.FlagSet) {

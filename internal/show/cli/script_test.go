@@ -63,6 +63,11 @@ func (t tests) Run() int { return workertest.Main(t.m) }
 //	interrupt METHOD PATH lapstrake ARG...
 //	                              run until such a request arrives at registry.test,
 //	                              then send an interrupt; the request never arrives
+//	up ARG...                     run lapstrake worker up until down; $UP is the
+//	                              daemon's address
+//	down                          interrupt it; it must exit with 0
+//	hold                          have a daemon on the state folder, as a build does,
+//	                              to the end of the script
 //	serves lapstrake ARG...       run until it has printed a host that answers, then
 //	                              interrupt it; it must exit with 0
 //
@@ -85,6 +90,7 @@ func TestScript(t *testing.T) {
 			"exits": exits, "registry": serve, "stop-registry": stopRegistry, "bases": bases, "recipe": recipe,
 			"change": change, "daemon": daemon, "requests": requests, "tags": tags, "scrub": scrubFile,
 			"lacks": lacks, "interrupt": interrupt, "serves": serves, "image": image,
+			"up": up, "down": down, "hold": hold,
 		},
 	})
 }
@@ -105,7 +111,7 @@ func setup(e *testscript.Env) error {
 	h := fnv.New32a()
 	h.Write([]byte(filepath.Base(e.WorkDir)))
 	w := &world{t: t, work: e.WorkDir, seed: int64(h.Sum32()), registries: map[string]*testRegistry{}}
-	e.Values[worldKey{}] = w
+	e.Values[worldKey{}], e.Values[raisedKey{}] = w, new(*raised)
 	e.Defer(w.close)
 	return nil
 }

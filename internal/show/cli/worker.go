@@ -20,15 +20,28 @@ type workerFlags struct {
 	set             func(name string) bool // tells whether a flag was given
 }
 
+// register adds every flag.
 func (w *workerFlags) register(c *cobra.Command) {
+	w.remote(c, "workers of the fleet file, else $BUILDKIT_HOST, else the embedded daemon")
+	w.binaries(c)
+}
+
+// remote adds the flags that say where daemons are; standard says which are used
+// when none is given.
+func (w *workerFlags) remote(c *cobra.Command, standard string) {
 	fl := c.Flags()
 	w.set = fl.Changed
-	fl.StringArrayVar(&w.addresses, "worker", nil, "`address` of a BuildKit daemon, or embedded; may be repeated (default: workers of the fleet file, else $BUILDKIT_HOST, else the embedded daemon)")
-	fl.StringVar(&w.buildkitd, "buildkitd", "", "`path` of the embedded daemon's buildkitd (default: beside lapstrake, then $PATH)")
-	fl.StringVar(&w.runc, "runc", "", "`path` of the embedded daemon's runc (default: beside lapstrake, then $PATH)")
+	fl.StringArrayVar(&w.addresses, "worker", nil, "`address` of a BuildKit daemon, or embedded; may be repeated (default: "+standard+")")
 	fl.StringVar(&w.ca, "tlscacert", "", "`file` with the CA certificate of tcp:// daemons")
 	fl.StringVar(&w.cert, "tlscert", "", "`file` with the client certificate for tcp:// daemons")
 	fl.StringVar(&w.key, "tlskey", "", "`file` with the client key for tcp:// daemons")
+}
+
+// binaries adds the flags of the embedded daemon alone.
+func (w *workerFlags) binaries(c *cobra.Command) {
+	fl := c.Flags()
+	fl.StringVar(&w.buildkitd, "buildkitd", "", "`path` of the embedded daemon's buildkitd (default: beside lapstrake, then $PATH)")
+	fl.StringVar(&w.runc, "runc", "", "`path` of the embedded daemon's runc (default: beside lapstrake, then $PATH)")
 }
 
 // list says which daemons to use, at least one: those of the flag, else those of
