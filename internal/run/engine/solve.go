@@ -157,7 +157,12 @@ const solvePause = time.Second
 // hardly again what a registry did not answer, and has kept what is done.
 func (e *Engine) persist(ctx context.Context, s *station, job plan.Job, log *solveSteps) (plan.Built, error) {
 	for n := 1; ; n++ {
-		built, err := e.once(ctx, s, job, log)
+		l, err := s.enter(ctx)
+		if err != nil {
+			return plan.Built{}, err
+		}
+		built, err := e.once(ctx, s, l, job, log)
+		l.busy.Done()
 		var most int
 		switch {
 		case err == nil || ctx.Err() != nil:
@@ -182,13 +187,8 @@ func (e *Engine) persist(ctx context.Context, s *station, job plan.Job, log *sol
 	}
 }
 
-// once runs a solve on the present life of a worker.
-func (e *Engine) once(ctx context.Context, s *station, job plan.Job, log *solveSteps) (plan.Built, error) {
-	l, err := s.enter(ctx)
-	if err != nil {
-		return plan.Built{}, err
-	}
-	defer l.busy.Done()
+// once runs a solve on a life of a worker.
+func (e *Engine) once(ctx context.Context, s *station, l *life, job plan.Job, log *solveSteps) (plan.Built, error) {
 	solve, stop := context.WithCancelCause(l.ctx)
 	defer stop(nil)
 	log.limit(e.Opts.Deadlines.Step, stop)
