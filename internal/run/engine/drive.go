@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
+	"github.com/lapstrake/lapstrake/internal/decide/estimate"
 	"github.com/lapstrake/lapstrake/internal/decide/sched"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
@@ -41,8 +43,13 @@ type driver struct {
 	cancels map[string]context.CancelCauseFunc // by image, or digest of a shared step
 	tried   map[tried]int
 	lost    map[string]error // workers that were given up
+	all     int
+	settled int // at the last forecast
 	wg      sync.WaitGroup
 }
+
+// forecasts is how often a run says where it is going, at most.
+const forecasts = 20
 
 // tried counts attempts of an image, or of a shared step, that ended for a reason.
 type tried struct{ key, reason string }
@@ -54,13 +61,14 @@ func (e *Engine) solve(ctx context.Context, tasks []task) {
 	}
 	d := &driver{e: e, open: map[string]task{}, parts: map[graph.Digest]*graph.Variant{}, sched: sched.New(), wake: make(chan struct{}, 1),
 		cancels: map[string]context.CancelCauseFunc{}, tried: map[tried]int{}, lost: map[string]error{}}
+	d.all = len(tasks)
 	for _, t := range tasks {
 		d.open[t.unit.Image] = t
 	}
 	e.releases.expect(tasks)
 	e.driver.Store(d)
 	stop := e.Run.Watch(d.see)
-	d.queue(tasks)
+	d.queue(ctx, tasks)
 	for _, s := range e.stations {
 		e.background.Go(func() {
 			if _, err := s.get(ctx); err != nil {
@@ -75,10 +83,15 @@ func (e *Engine) solve(ctx context.Context, tasks []task) {
 }
 
 // queue tells the scheduler what there is to do.
-func (d *driver) queue(tasks []task) {
+func (d *driver) queue(ctx context.Context, tasks []task) {
 	e := d.e
 	disk := e.Opts.Disk
-	e.note(journal.Scheduling, "", journal.SchedulingData{Jobs: e.jobs(), Workers: len(e.stations), Limit: e.Opts.Deadlines.Run,
+	history, err := ReadHistory(ctx, e.state, e.Fleet.Name)
+	if err != nil {
+		e.note(journal.Note, "", journal.NoteData{Level: "warning", Text: "nothing is expected of earlier runs: " + err.Error()})
+		history = estimate.NewHistory(runtime.NumCPU())
+	}
+	e.note(journal.Scheduling, "", journal.SchedulingData{Jobs: e.jobs(), Workers: len(e.stations), Limit: e.Opts.Deadlines.Run, Since: e.Run.since,
 		Budget: disk.Bytes, Share: disk.Share, LeaveFree: disk.LeaveFree})
 	for _, t := range tasks {
 		for _, step := range t.unit.Needs {
@@ -92,7 +105,7 @@ func (d *driver) queue(tasks []task) {
 		}
 	}
 	for _, t := range tasks {
-		e.note(journal.UnitQueued, t.unit.Image, queued(t))
+		e.note(journal.UnitQueued, t.unit.Image, queued(t, history))
 	}
 	for _, s := range e.stations {
 		if l := s.now(); l != nil {
@@ -102,10 +115,13 @@ func (d *driver) queue(tasks []task) {
 	e.note(journal.Queued, "", struct{}{})
 }
 
-func queued(t task) journal.QueuedData {
-	data := journal.QueuedData{Needs: t.unit.Needs, Layers: make([]journal.LayerData, len(t.facts.Base.Layers))}
+func queued(t task, history *estimate.History) journal.QueuedData {
+	data := journal.QueuedData{Variant: t.unit.Variant, Needs: t.unit.Needs, Layers: make([]journal.LayerData, len(t.facts.Base.Layers))}
 	for i, l := range t.facts.Base.Layers {
 		data.Layers[i] = journal.LayerData{Digest: l.Digest, Bytes: l.Size}
+	}
+	if expect, ok := history.Image(t.unit.Image, t.unit.Variant); ok {
+		data.Bytes, data.Took = expect.Bytes, expect.Took
 	}
 	return data
 }
@@ -119,7 +135,7 @@ func (d *driver) see(ev journal.Event) {
 		d.todo = slices.DeleteFunc(d.todo, func(a sched.Action) bool { return a.Worker == ev.Worker && a.Do != sched.Reject })
 	}
 	d.todo = append(d.todo, d.sched.Step(ev)...)
-	if len(d.todo) > 0 || d.sched.Idle() {
+	if len(d.todo) > 0 || ev.Kind == journal.UnitPublished || d.sched.Idle() {
 		d.nudge()
 	}
 }
@@ -146,6 +162,7 @@ func (d *driver) run(ctx context.Context) {
 		if more {
 			continue
 		}
+		d.forecast()
 		if idle {
 			return
 		}
@@ -153,6 +170,23 @@ func (d *driver) run(ctx context.Context) {
 		case <-d.wake:
 		case <-ctx.Done():
 		}
+	}
+}
+
+// forecast says where the run is going when enough has happened since the last
+// time.
+func (d *driver) forecast() {
+	d.mu.Lock()
+	now := d.all - len(d.open)
+	due := now > d.settled && (now-d.settled)*forecasts >= d.all
+	var f journal.ForecastData
+	if due {
+		d.settled = now
+		f, due = d.sched.Forecast()
+	}
+	d.mu.Unlock()
+	if due {
+		d.e.note(journal.Forecast, "", f)
 	}
 }
 
@@ -237,6 +271,8 @@ func (d *driver) tell(s *station, a sched.Action) {
 	case sched.Reject:
 		d.settle(s, t)
 		d.e.fail(t, diag.Errorf(diag.Infeasible, "give it a budget of at least "+sizeText(a.Bytes), "no room for %s on the daemon's disk: %s", a.Unit, a.Why), false)
+	case sched.Stop:
+		d.e.abort(fmt.Errorf("the time limit cannot be kept: %s", a.Why))
 	case sched.Wait:
 		d.e.note(journal.Note, a.Unit, journal.NoteData{Level: "warning", Text: a.Why + ": " + sizeText(a.Bytes) + " more are needed before the next image can start"})
 	}

@@ -112,6 +112,7 @@ type Engine struct {
 	Run  *Record
 	Opts Options
 
+	state      string // folder
 	input      *planner.Input
 	stations   []*station
 	releases   releases

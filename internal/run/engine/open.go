@@ -53,7 +53,7 @@ func Open(ctx context.Context, s Setup) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{Fleet: s.Fleet, Store: store, Index: index, Keychain: keychain, Opts: s.Options}
+	e := &Engine{Fleet: s.Fleet, Store: store, Index: index, Keychain: keychain, Opts: s.Options, state: s.State}
 	if err := e.openRecipe(); err != nil {
 		return nil, err
 	}

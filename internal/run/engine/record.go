@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/runlog"
 	"github.com/lapstrake/lapstrake/internal/decide/summary"
@@ -25,6 +26,7 @@ type Record struct {
 	Resumed bool
 
 	mu    sync.Mutex
+	since time.Duration // Mono of this start
 	sum   *summary.Summary
 	watch []func(journal.Event)
 }
@@ -74,7 +76,10 @@ func StartRecord(o RecordOptions) (*Record, error) {
 
 // identity tells runs of the same fleet and choices from others.
 func identity(o RecordOptions) string {
-	data, err := json.Marshal(o.Fleet)
+	f := *o.Fleet
+	// How it is made does not make it another fleet.
+	f.Jobs, f.Disk, f.Deadlines, f.Workers = 0, fleet.Disk{}, fleet.Deadlines{}, nil
+	data, err := json.Marshal(f)
 	if err != nil {
 		panic("engine: a fleet is plain data: " + err.Error())
 	}
@@ -107,6 +112,9 @@ func (r *Record) fold(e journal.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	summary.Fold(r.sum, e)
+	if e.Kind == journal.RunStarted {
+		r.since = e.Mono
+	}
 	for _, see := range r.watch {
 		if see != nil {
 			see(e)

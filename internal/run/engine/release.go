@@ -90,6 +90,8 @@ func (e *Engine) release(ctx context.Context, s *station, l *life) {
 	ev := event(journal.Releasing, "", struct{}{})
 	ev.Worker = s.name
 	e.append(ev)
+	e.phase(journal.PhaseStarted, "release")
+	defer e.phase(journal.PhaseEnded, "release")
 	start := time.Now()
 	within := e.Opts.Deadlines.Release
 	if within <= 0 {

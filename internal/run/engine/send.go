@@ -23,6 +23,10 @@ func (e *Engine) send(ctx context.Context, tasks []task) (solves []task) {
 			e.layers(ctx, tasks[i])
 		}
 	}
+	if len(tasks) > 0 {
+		e.phase(journal.PhaseStarted, "publish")
+		defer e.phase(journal.PhaseEnded, "publish")
+	}
 	ready := make(chan task, len(tasks))
 	var wg sync.WaitGroup
 	var mu sync.Mutex
