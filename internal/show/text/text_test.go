@@ -165,10 +165,11 @@ func views(t testing.TB) map[string]func(io.Writer, Options) error {
 		{ID: "20260104-101112-zzzz", InUse: true, Summary: folded(t, "future")},
 		{ID: "20260103-101112-gggg", Summary: bigSummary()},
 		{ID: "20260102-150405-bcdf", Summary: folded(t, "cold")},
+		{ID: "20260102-150400-pppp", Summary: folded(t, "observed")},
 		{ID: "20260101-101112-bbbb", Summary: folded(t, "future")},
 		{ID: "20260101-101111-bbbb"},
 	}
-	sums := map[string]*summary.Summary{"big": bigSummary(), "cold": folded(t, "cold"), "warm": folded(t, "warm"), "resumed": folded(t, "resumed"), "scheduled": folded(t, "scheduled"), "empty": summary.New()}
+	sums := map[string]*summary.Summary{"big": bigSummary(), "cold": folded(t, "cold"), "warm": folded(t, "warm"), "resumed": folded(t, "resumed"), "scheduled": folded(t, "scheduled"), "observed": folded(t, "observed"), "empty": summary.New()}
 	out := map[string]func(io.Writer, Options) error{
 		"plan-mixed":    func(w io.Writer, o Options) error { return Plan(w, mixedPlan(), o) },
 		"plan-small":    func(w io.Writer, o Options) error { return Plan(w, smallPlan(), o) },
