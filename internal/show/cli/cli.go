@@ -56,10 +56,6 @@ func Main(args []string, s Streams) (code int) {
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
 	err := root.ExecuteContext(ctx)
-	var exit exitCode
-	if errors.As(err, &exit) {
-		return int(exit)
-	}
 	if err == nil {
 		return 0
 	}
@@ -116,7 +112,6 @@ func (a *app) root() *cobra.Command {
 		return diag.Errorf(diag.Usage, "see `"+c.CommandPath()+" --help`", "%w", err)
 	})
 	root.AddCommand(a.planCommand(), a.buildCommand(), a.verifyCommand(), a.mirrorCommand(), a.runsCommand(), a.showCommand(), a.doctorCommand(), a.workerCommand(), a.registryCommand())
-	root.AddCommand(a.recordCommand())
 	root.Args = oneOf(root)
 	return root
 }
