@@ -151,7 +151,7 @@ func (a *app) showWorkers(list []workerRow) error {
 			fmt.Fprintf(a.Out, "%s: in use by %s, at %s\n", r.Name, r.Holder, r.Address)
 		}
 		if r.Error != "" {
-			fmt.Fprintf(a.Out, "%s: %s\n", r.Name, r.Error)
+			fmt.Fprintln(a.Out, r.Error) // names the daemon by itself
 		}
 	}
 	return nil
