@@ -4,7 +4,7 @@ GO ?= go
 BIN := bin
 export CGO_ENABLED ?= 0
 
-.PHONY: all tools demo test test-short lint cross bench fuzz deps clean
+.PHONY: all tools demo test test-short lint cross bench property fuzz deps clean
 
 all: $(BIN)/lapstrake tools
 
@@ -54,6 +54,11 @@ race: deps all
 
 bench: deps all $(BIN)/buildx
 	scripts/bench
+
+# The properties of the ledger and the scheduler, CHECKS generated cases of each.
+CHECKS ?= 100000
+property:
+	$(GO) test -timeout 60m -run Property ./internal/decide/budget ./internal/decide/sched -rapid.checks=$(CHECKS)
 
 # Every fuzz target for FUZZTIME each.
 FUZZTIME ?= 30s

@@ -7,6 +7,8 @@
 package estimate
 
 import (
+	"math"
+
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 )
 
@@ -60,7 +62,7 @@ func (m *Model) Known() bool { return m.images > 0 || m.solo > 0 }
 // Own is what an image is expected to take above its base, with a margin.
 // Expect is what earlier runs say of it, 0 when they say nothing. The answer is
 // 0 when nothing is known, or that it takes nothing.
-func (m *Model) Own(expect int64) int64 { return int64(margin * float64(m.plain(expect))) }
+func (m *Model) Own(expect int64) int64 { return int64(math.Ceil(margin * float64(m.plain(expect)))) }
 
 // plain is the same without the margin.
 func (m *Model) plain(expect int64) int64 {

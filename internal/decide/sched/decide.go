@@ -132,7 +132,6 @@ func (s *Scheduler) admit(w *worker) (blocked bool, out []Action) {
 		return true, nil
 	}
 	w.paused = false
-	searched := false // and found that nothing fits
 	for len(w.running) < min(w.target, max(s.limits.Jobs, 1)) && !w.occupied() {
 		u := s.next(w)
 		if u == nil {
@@ -143,14 +142,13 @@ func (s *Scheduler) admit(w *worker) (blocked bool, out []Action) {
 			continue
 		}
 		bytes, ok := s.fits(w, u)
-		if !ok && !searched && s.atRest(w) && !w.holdsOnly(u) {
+		if !ok && s.atRest(w) && !w.holdsOnly(u) {
 			if v := s.fitting(w); v != nil {
 				w.queue = remove(w.queue, v)
 				w.push(u)
 				u = v
 				bytes, ok = s.fits(w, u)
 			}
-			searched = !ok
 		}
 		if ok {
 			out = append(out, s.start(w, u, bytes))
@@ -177,9 +175,9 @@ func (s *Scheduler) atRest(w *worker) bool {
 
 // fits tells whether a unit can start on a worker now, and with how many bytes.
 // One of which nothing is known runs alone first when there is a budget, and what
-// it left is seen; so
-// does one that found the disk full before. With a worker at rest that holds
-// nothing for others, what is only assumed is no reason not to try.
+// it left is seen; so does one that found the disk full before. With a worker at
+// rest that holds nothing for others, what is only assumed is no reason not to
+// try.
 func (s *Scheduler) fits(w *worker, u *unit) (bytes int64, ok bool) {
 	if w.ledger == nil {
 		return 0, true

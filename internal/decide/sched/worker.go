@@ -267,8 +267,6 @@ func (s *Scheduler) released(name string, d journal.ReleaseData) {
 	} else {
 		s.learn(d, w.going)
 		w.releasing, w.going, w.failures = false, batch{}, 0
-	}
-	if d.After != nil {
 		w.holds = 0
 		for _, n := range d.After {
 			w.holds += n
