@@ -35,7 +35,7 @@ demo: deps all
 	@scripts/demo
 
 test: deps all lint cross
-	$(GO) test -timeout 20m ./...
+	$(GO) test -parallel 4 -timeout 20m ./...
 
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w"; exit 1; }

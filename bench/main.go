@@ -140,9 +140,8 @@ func measurements(full int) []measurement {
 			measurement{"bake-link-default-daemon", "linked", n, 16, bake})
 	}
 	out = append(out,
-		measurement{"lapstrake-mixed", "mixed", 60, 0, lapstrake},
-		measurement{"bake-mixed", "mixed", 60, 4, bake},
-		measurement{"bake-mixed", "mixed", 60, 16, bake})
+		measurement{"lapstrake-cold", "cold", 40, 4, lapstrake},
+		measurement{"bake-cold", "cold", 40, 4, bake})
 	return append(out, measurement{"bake-plain", "plain", 20, 4, bake}, measurement{"bake-plain", "plain", 60, 4, bake})
 }
 

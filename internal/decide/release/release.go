@@ -46,12 +46,21 @@ func Dead(records []Record, before map[string]bool, done, live []*fact.Base) Vic
 	wanted := prefixes(live)
 	victims := map[string]bool{}
 	layers := map[string]int64{} // records of base layers -> compressed bytes
+	var below []string           // candidates, each base's from the top down
 	for _, base := range done {
 		for _, top := range g.pulled[base.Digest] {
-			g.markLayers(top, base, wanted, victims, layers)
+			below = append(below, g.markTop(top, base, wanted, victims, layers)...)
 		}
 	}
 	g.spreadDown(victims)
+	for more := true; more; {
+		more = false
+		for _, id := range below {
+			if !victims[id] && g.childless(id, victims) {
+				victims[id], more = true, true
+			}
+		}
+	}
 	g.keep(victims, before)
 	out := Victims{IDs: g.leavesFirst(victims)}
 	for _, id := range out.IDs {
@@ -120,12 +129,14 @@ func (g *forest) depth(id string) int {
 	return n
 }
 
-// markLayers marks top and its ancestors, as far as they are layers of base
-// that no wanted chain starts with.
-func (g *forest) markLayers(top string, base *fact.Base, wanted, victims map[string]bool, layers map[string]int64) {
+// markTop marks the topmost layer of base, unless a wanted chain starts with it,
+// and returns the layers below it that no wanted chain starts with. What a base's
+// steps made descends from its top; a lower layer may also carry what others made,
+// such as a shared step whose image starts with it.
+func (g *forest) markTop(top string, base *fact.Base, wanted, victims map[string]bool, layers map[string]int64) (below []string) {
 	n := g.depth(top)
 	if n == 0 || n > len(base.DiffIDs) {
-		return
+		return nil
 	}
 	chains := make([]string, 0, n)
 	chain := ""
@@ -134,16 +145,31 @@ func (g *forest) markLayers(top string, base *fact.Base, wanted, victims map[str
 		chains = append(chains, chain)
 	}
 	for id := top; n > 0 && !wanted[chains[n-1]]; n-- {
-		victims[id] = true
 		if n <= len(base.Layers) {
 			layers[id] = base.Layers[n-1].Size
 		}
+		if id == top && n == len(base.DiffIDs) {
+			victims[id] = true
+		} else {
+			below = append(below, id)
+		}
 		parents := g.byID[id].Parents
 		if len(parents) == 0 {
-			return
+			return below
 		}
 		id = parents[0]
 	}
+	return below
+}
+
+// childless tells whether everything that descends from a record is a victim.
+func (g *forest) childless(id string, victims map[string]bool) bool {
+	for _, c := range g.children[id] {
+		if !victims[c] {
+			return false
+		}
+	}
+	return true
 }
 
 // spreadDown adds every descendant of a victim.

@@ -44,6 +44,7 @@ func TestDead(t *testing.T) {
 		done, live []*fact.Base
 		before     []string
 		inUse      string
+		also       []release.Record
 		want       string
 	}{
 		{name: "nothing published", live: []*fact.Base{a, b, c}},
@@ -51,12 +52,13 @@ func TestDead(t *testing.T) {
 		{name: "an env layer goes with its last user, the os stays for another", done: []*fact.Base{a, b}, live: []*fact.Base{c}, want: "copy-a run-a ia run-b ib env"},
 		{name: "everything of the bases goes at the end, shared steps stay", done: []*fact.Base{a, b, c}, want: "copy-a run-a ia run-b ib env os"},
 		{name: "a base described by another image's name", done: []*fact.Base{b}, live: []*fact.Base{a}, want: "run-b ib"},
+		{name: "a shared step stays although its image starts with a base's layer", done: []*fact.Base{a}, live: []*fact.Base{c}, also: []release.Record{record("shared", "exec", "env")}, want: "copy-a run-a ia"},
 		{name: "what is in use stays with its ancestors", done: []*fact.Base{a}, live: []*fact.Base{b}, inUse: "run-a", want: "copy-a"},
 		{name: "what was there before the run stays", done: []*fact.Base{a}, live: []*fact.Base{b}, before: []string{"ia"}, want: "copy-a run-a"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			rs := slices.Clone(records)
+			rs := append(slices.Clone(records), tt.also...)
 			for i := range rs {
 				rs[i].InUse = rs[i].ID == tt.inUse
 			}

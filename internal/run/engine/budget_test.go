@@ -122,6 +122,7 @@ func watchDisk(t *testing.T, dir string, peak *int64) (stop func()) {
 // TestBudget: a fleet that would fill the disk many times over is made inside
 // its budget, and nothing is made or pulled twice.
 func TestBudget(t *testing.T) {
+	t.Parallel()
 	n := images(t, 24)
 	size, budget := int64(1500<<20), int64(1200<<20)
 	if n < soakImages {
@@ -153,6 +154,7 @@ func TestBudget(t *testing.T) {
 
 // TestBudgetTooSmall: no schedule fits, and that is said before much is done.
 func TestBudgetTooSmall(t *testing.T) {
+	t.Parallel()
 	w := newSmall(t, 3, 400<<20)
 	dir := w.dockerfile(fmt.Sprintf(eachGrows, testfleet.Builder(w.host)), map[string]string{})
 	r, peak := w.build(t.Context(), w.fleet(dir, "grow"), engine.Options{Disk: fleet.Disk{Bytes: 60 << 20}})

@@ -65,6 +65,7 @@ func atEvents(kind journal.Kind, n, times int, do func(i int)) (see func(journal
 // are made. Every image is right at the end, no process and no mount is left,
 // and only what was in flight is made again.
 func TestDaemonKilled(t *testing.T) {
+	t.Parallel()
 	n, kills := images(t, 16), 3
 	if n > 16 {
 		n, kills = 100, 10
@@ -109,6 +110,7 @@ func TestDaemonKilled(t *testing.T) {
 // TestDaemonHangs: the embedded daemon is stopped in mid-run and answers nothing
 // any more. It is given up and begun anew.
 func TestDaemonHangs(t *testing.T) {
+	t.Parallel()
 	w := newSmall(t, 6, 600<<20)
 	dir := w.dockerfile(fmt.Sprintf(eachOnItsBase, testfleet.Builder(w.host)), map[string]string{})
 	f := w.fleet(dir, "hangs")
@@ -189,6 +191,7 @@ func fillDisk(t *testing.T, dir string) (free func()) {
 // TestDiskFull: another program fills the disk to its last byte while images are
 // made, again and again, and lets go of it after a while.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	n, times := images(t, 12), 3
 	w := newSmall(t, n, 900<<20)
 	dir := w.dockerfile(fmt.Sprintf(eachGrows, testfleet.Builder(w.host)), map[string]string{})

@@ -63,6 +63,7 @@ COPY --from=builder /payload /opt/payload
 // TestWorkers: the images of a fleet are spread over daemons, and a shared step
 // runs on one of them only.
 func TestWorkers(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 12)
 	a, b := workertest.New(t, worker.Options{}), workertest.New(t, worker.Options{})
 	dir := w.dockerfile(fmt.Sprintf(eachOnItsBase, testfleet.Builder(w.host)), map[string]string{})
@@ -95,6 +96,7 @@ func TestWorkers(t *testing.T) {
 // one is cut off for a while. Every image is made, shared steps once, and only
 // what was in flight on a lost worker again.
 func TestWorkersAfar(t *testing.T) {
+	t.Parallel()
 	n, cut := images(t, 18), 20*time.Second
 	if n > 18 {
 		n, cut = 150, time.Minute
