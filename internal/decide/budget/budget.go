@@ -39,6 +39,7 @@ type Ledger struct {
 	reading  Reading
 	promises map[string]int64
 	given    int64 // sum of the promises
+	unread   int64 // sum of those that were settled since the last reading
 	level    int64
 	peak     int64
 }
@@ -124,26 +125,31 @@ func (l *Ledger) Others() int64 { return l.others }
 // Peak is the highest reading.
 func (l *Ledger) Peak() int64 { return l.peak }
 
-// Promised is what promised work may still take.
+// Promised is what promised work may still take, or took since the last reading.
 func (l *Ledger) Promised() int64 {
-	return l.given - min(max(l.reading.Used-l.level, 0), l.given)
+	return l.given + l.unread - min(max(l.reading.Used-l.level, 0), l.given+l.unread)
 }
+
+// Stale tells whether a promise was settled since the last reading: the next one
+// may tell of more room.
+func (l *Ledger) Stale() bool { return l.unread > 0 }
 
 // Promise sets n bytes aside for id, on top of what id has.
 func (l *Ledger) Promise(id string, n int64) {
-	if len(l.promises) == 0 {
+	if len(l.promises) == 0 && l.unread == 0 {
 		l.level = max(l.level, l.reading.Used)
 	}
 	l.promises[id] += n
 	l.given += n
 }
 
-// Settle ends the promise to id: what it took is in the readings from now on.
+// Settle ends the promise to id: what it took is in the next reading, and until
+// then set aside.
 func (l *Ledger) Settle(id string) {
 	n := l.promises[id]
 	delete(l.promises, id)
 	l.given -= n
-	l.level += n
+	l.unread += n
 }
 
 // Read takes a reading. Strange tells that something is at work that was
@@ -153,6 +159,7 @@ func (l *Ledger) Read(r Reading, strange bool) {
 		l.level += growth
 	}
 	l.reading = r
-	l.level = min(l.level, r.Used)
+	l.level = min(l.level+l.unread, r.Used)
+	l.unread = 0
 	l.peak = max(l.peak, r.Used)
 }

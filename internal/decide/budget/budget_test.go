@@ -60,13 +60,13 @@ func TestRoom(t *testing.T) {
 		moves []move
 	}{
 		{"what is written is not set aside as well", []move{
-			{promise: "a", n: 40, room: 60}, {read: 30, room: 60}, {read: 40, room: 60}, {settle: "a", room: 60},
+			{promise: "a", n: 40, room: 60}, {read: 30, room: 60}, {read: 40, room: 60}, {settle: "a", room: 60}, {read: 40, room: 60},
 		}},
 		{"more than was promised takes room", []move{
 			{promise: "a", n: 40, room: 60}, {read: 55, room: 45}, {settle: "a", room: 45},
 		}},
 		{"less than was promised gives room back when it ends", []move{
-			{promise: "a", n: 40, room: 60}, {read: 10, room: 60}, {settle: "a", room: 90},
+			{promise: "a", n: 40, room: 60}, {read: 10, room: 60}, {settle: "a", room: 60}, {read: 10, room: 90},
 		}},
 		{"growth of unequal parts is not taken off the wrong promise", []move{
 			// a wrote all 40; b may still take its 40.
@@ -84,11 +84,11 @@ func TestRoom(t *testing.T) {
 			{promise: "a", n: 40, room: 60}, {read: 30, strange: true, room: 30}, {read: 50, room: 30},
 		}},
 		{"a second promise is added", []move{
-			{promise: "a", n: 40, room: 60}, {promise: "a", n: 10, room: 50}, {settle: "a", room: 100},
+			{promise: "a", n: 40, room: 60}, {promise: "a", n: 10, room: 50}, {settle: "a", room: 50}, {read: 0, room: 100},
 		}},
 		{"settling what has no promise", []move{{settle: "a", room: 100}}},
 		{"the last bytes of one that ended are not the next one's", []move{
-			{promise: "a", n: 40, room: 60}, {settle: "a", room: 100}, {promise: "b", n: 40, room: 60}, {read: 40, room: 20},
+			{promise: "a", n: 40, room: 60}, {settle: "a", room: 60}, {promise: "b", n: 40, room: 20}, {read: 40, room: 20},
 		}},
 	}
 	for _, tt := range tests {

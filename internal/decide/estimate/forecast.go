@@ -58,12 +58,13 @@ type cost struct {
 }
 
 // costs are those of the images that are done, in order, and by part with those
-// that run already for longer than others of their part took.
+// that still run and stand for others of their part.
 type costs struct {
 	done  []cost
 	parts int
 	total map[int]float64 // by part
 	n     map[int]int
+	mean  float64 // of all
 }
 
 func (w *Work) costs(now time.Duration, parts int) costs {
@@ -75,23 +76,59 @@ func (w *Work) costs(now time.Duration, parts int) costs {
 		c.add(t.Part, v)
 	}
 	w.tick(now)
-	var late []cost
+	var open []cost
 	for _, t := range w.open {
-		if t = w.measure(t, now); t.took <= 0 {
-			continue
-		}
-		v := pace.cost(t)
-		if mean, _ := c.of(t.Part); v > mean {
-			late = append(late, cost{t.Place, v})
+		if t = w.measure(t, now); t.took > 0 {
+			open = append(open, cost{t.Place, pace.cost(t)})
 		}
 	}
 	byOrder := func(a, b cost) int { return cmp.Compare(a.Order, b.Order) }
 	slices.SortFunc(c.done, byOrder)
-	slices.SortFunc(late, byOrder)
+	slices.SortFunc(open, byOrder)
+	c.mean = meanOf(c.done, open)
+	// Those that are longer at work than others of their part took are what the
+	// part lacks; the others are no news of it.
+	late := slices.DeleteFunc(slices.Clone(open), func(o cost) bool {
+		mean, _ := c.of(o.Part)
+		return c.n[o.Part] > 0 && o.value <= mean
+	})
 	for _, l := range late {
 		c.add(l.Part, c.beyond(l.value))
 	}
 	return c
+}
+
+// meanOf is the mean cost when those in open are known to cost more than they did
+// so far: what is done early is what is quick, so that their own mean would be
+// too low. Each one's weight goes to those that cost more, in equal parts, as
+// Efron lets it in the estimate of Kaplan and Meier.
+func meanOf(done, open []cost) float64 {
+	type point struct {
+		value float64
+		open  bool
+	}
+	var all []point
+	for _, d := range done {
+		all = append(all, point{d.value, false})
+	}
+	for _, o := range open {
+		all = append(all, point{o.value, true})
+	}
+	slices.SortStableFunc(all, func(a, b point) int { return cmp.Compare(a.value, b.value) })
+	var sum float64
+	weight := 1 / float64(len(all))
+	for i, p := range all {
+		rest := float64(len(all) - i - 1)
+		switch {
+		case !p.open:
+			sum += weight * p.value
+		case rest > 0:
+			weight += weight / rest
+		default:
+			sum += weight * longer * p.value
+		}
+	}
+	return sum
 }
 
 func (c *costs) add(part int, v float64) {
@@ -121,7 +158,7 @@ func (c *costs) of(part int) (mean float64, n int) {
 // sum is what all parts cost together, and its variance. Each part's own mean is
 // drawn towards that of all, the more the less the parts differ.
 func (c *costs) sum(left []Part) (sum, variance float64) {
-	mean, near, apart := c.variance()
+	near, apart := c.variance()
 	var general float64 // weight that rests on the mean of all
 	for part, p := range left {
 		own, n := c.of(part)
@@ -129,7 +166,7 @@ func (c *costs) sum(left []Part) (sum, variance float64) {
 		if near > 0 {
 			trust = float64(n) * apart / (float64(n)*apart + near)
 		}
-		sum += p.Weight * (trust*own + (1-trust)*mean)
+		sum += p.Weight * (trust*own + (1-trust)*c.mean)
 		variance += near*p.Squares + p.Weight*p.Weight*(trust*trust*near/float64(n)+(1-trust)*(1-trust)*apart)
 		general += p.Weight * (1 - trust)
 	}
@@ -151,17 +188,14 @@ func (c *costs) beyond(v float64) float64 {
 	return sum / float64(n)
 }
 
-// variance is the mean, the variance of images beside each other in the order,
-// which is half the mean square of the differences between neighbours, and the
-// variance that is left for what is apart.
-func (c *costs) variance() (mean, near, apart float64) {
+// variance is that of images beside each other in the order, which is half the
+// mean square of the differences between neighbours, and what is left of the
+// variance of all for those that are apart.
+func (c *costs) variance() (near, apart float64) {
 	n := float64(len(c.done))
-	for _, d := range c.done {
-		mean += d.value / n
-	}
-	var all float64
+	var all float64 // against the mean of those too that are not done
 	for i, d := range c.done {
-		all += (d.value - mean) * (d.value - mean) / (n - 1)
+		all += (d.value - c.mean) * (d.value - c.mean) / (n - 1)
 		if i > 0 {
 			step := d.value - c.done[i-1].value
 			near += step * step / (2 * (n - 1))
@@ -169,9 +203,9 @@ func (c *costs) variance() (mean, near, apart float64) {
 	}
 	// Without a trend the two differ by chance, and images have one mean.
 	if apart = all - near; apart < all/math.Sqrt(n) {
-		return mean, all, max(0, apart)
+		return all, max(0, apart)
 	}
-	return mean, near, apart
+	return near, apart
 }
 
 // pace is the number of images that run at once by now.

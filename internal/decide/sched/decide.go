@@ -100,7 +100,8 @@ func (s *Scheduler) startShares(w *worker) (blocked bool, out []Action) {
 		}
 		sh.phase, sh.worker = running, w
 		w.shares = append(w.shares, sh)
-		w.alone, w.paused, w.rested = nil, false, false
+		w.alone, w.paused = nil, false
+		w.stir()
 		out = append(out, Action{Do: Share, Step: sh.step, Worker: w.name})
 	}
 	return blocked, out
@@ -161,11 +162,14 @@ func (s *Scheduler) admit(w *worker) (blocked bool, out []Action) {
 		out = append(out, acts...)
 		if verdict == waits {
 			w.push(u)
-			return true, out
+			return !w.stale(), out
 		}
 	}
 	return w.ledger != nil && w.ledger.Over(), out
 }
+
+// stale tells whether the next reading may tell of more room.
+func (w *worker) stale() bool { return w.ledger != nil && w.ledger.Stale() }
 
 // atRest tells whether a worker has all the room that it will have by its own
 // doing: nothing runs, and nothing can be given back.
@@ -365,7 +369,7 @@ func (s *Scheduler) release(w *worker, blocked bool) []Action {
 		return nil
 	}
 	switch {
-	case blocked && w.idle() && !w.rested && s.rejecting == 0:
+	case blocked && w.idle() && !w.clean && s.rejecting == 0:
 	case w.ended.images == 0:
 		return nil
 	case blocked, s.left == 0, !s.model.Known():

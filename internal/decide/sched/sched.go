@@ -359,7 +359,7 @@ func (s *Scheduler) dies(l *layer) {
 		if _, ok := w.layers[l]; ok {
 			delete(w.layers, l)
 			w.ended.dead += l.bytes
-			w.rested = false
+			w.stir()
 		}
 	}
 }
@@ -410,7 +410,7 @@ func (s *Scheduler) shareFailed(step graph.Digest, reason string) {
 func (sh *share) leave(p phase) {
 	if w := sh.worker; w != nil {
 		w.shares = remove(w.shares, sh)
-		w.rested = false
+		w.stir()
 	}
 	sh.phase, sh.worker, sh.cancelled = p, nil, false
 }

@@ -73,7 +73,7 @@ type Outcome struct {
 // tick is the time between two readings of a disk when nothing else happens, and
 // ticks how many of them a run in which nothing else happens goes on for.
 const (
-	tick  = time.Second
+	tick  = 100 * time.Millisecond
 	ticks = 2 * int(patience/tick)
 )
 

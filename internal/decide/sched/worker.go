@@ -27,10 +27,12 @@ type worker struct {
 	releasing bool
 	failures  int           // of releases, in a row
 	again     time.Duration // when the next release may begin
-	// rested tells that nothing ran since a release ended, and that it began
-	// after everything had ended: what is on the disk then cannot be given back.
-	rested bool
-	holds  int64 // what the daemon held then, by its own account; -1 when not known
+	// clean tells that nothing ran since a release ended, which began after
+	// everything had ended, and at when that was. With a reading after it the
+	// worker is rested: what is on the disk then cannot be given back.
+	clean, rested bool
+	at            time.Duration
+	holds         int64 // what the daemon held then, by its own account; -1 when not known
 
 	alone     *unit // runs with nothing beside it, since the disk read floor
 	floor     int64
@@ -131,7 +133,8 @@ func (s *Scheduler) workerLost(name string) {
 		w.shares[0].leave(waiting)
 	}
 	w.unrelease()
-	w.ready, w.paused, w.rested, w.starves = false, false, false, false
+	w.ready, w.paused, w.starves = false, false, false
+	w.stir()
 	w.target, w.failures, w.again = 1, 0, 0
 	s.join(append(back, w.queue...))
 	w.queue = nil
@@ -151,6 +154,7 @@ func (s *Scheduler) read(name string, d journal.DiskData) bool {
 	}
 	w.reading = d
 	w.ledger.Read(budget.Reading{Used: d.Used, Free: d.Free, Total: d.Total}, len(w.shares) > 0)
+	w.rested = w.rested || w.clean && s.now > w.at
 	if w.alone != nil {
 		s.model.Solo(d.Used - w.floor)
 	}
@@ -168,7 +172,8 @@ func (w *worker) put(u *unit, own int64, price func(compressed int64) int64) {
 		w.alone, w.floor = u, w.ledger.Used()
 	}
 	w.running = append(w.running, u)
-	w.rested, w.starves = false, false
+	w.starves = false
+	w.stir()
 	if w.ledger != nil {
 		w.ledger.Promise(u.name, own)
 	}
@@ -189,7 +194,8 @@ func (w *worker) put(u *unit, own int64, price func(compressed int64) int64) {
 // layers of its base are there.
 func (w *worker) drop(u *unit, made bool) {
 	w.running = remove(w.running, u)
-	w.alone, w.rested = nil, false
+	w.alone = nil
+	w.stir()
 	w.ended.add(batch{images: 1, expected: u.expect.Bytes, surprise: u.expect.Bytes == 0, broken: !made})
 	w.settle(u.name)
 	for l := u.base; l != nil; l = l.below {
@@ -273,7 +279,8 @@ func (s *Scheduler) released(name string, d journal.ReleaseData) {
 		}
 	}
 	w.paused = false
-	w.rested = w.idle() && (w.ended == batch{} || w.failures >= releaseTries)
+	w.clean, w.at = w.idle() && (w.ended == batch{} || w.failures >= releaseTries), s.now
+	w.rested = false
 }
 
 // learn takes a release as a measure of what images take. One with leftovers of
@@ -287,6 +294,9 @@ func (s *Scheduler) learn(d journal.ReleaseData, b batch) {
 	}
 	s.model.Released(d, max(int64(d.Images), b.images), b.expected)
 }
+
+// stir notes that something happens on the worker, or happened.
+func (w *worker) stir() { w.clean, w.rested = false, false }
 
 // idle tells whether nothing is solved on the worker.
 func (w *worker) idle() bool { return len(w.running) == 0 && len(w.shares) == 0 }
