@@ -381,3 +381,99 @@ func TestWarm(t *testing.T) {
 		t.Errorf("%+v, %v", runs, err)
 	}
 }
+
+// A shell loop around buildx, as most people have it: with the active builder,
+// one that it names, bake, and a prune.
+func TestBuildx(t *testing.T) {
+	t.Parallel()
+	buildx := filepath.Join(workertest.Root(t), "bin", "buildx")
+	if _, err := os.Stat(buildx); err != nil {
+		t.Skip("bin/buildx is not there: make bin/buildx")
+	}
+	host, builder, refs := bases(t, 3)
+	dir, docker := t.TempDir(), t.TempDir()
+	write := func(path, text string) {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(filepath.Join(dir, "Dockerfile"), loopDockerfile)
+	write(filepath.Join(dir, "name.txt"), "name\n")
+	write(filepath.Join(dir, "tool"), "echo the tool")
+	write(filepath.Join(docker, "buildx", "instances", "mine"), `{"Name":"mine","Driver":"remote","Nodes":[{"Name":"mine0","Endpoint":"unix:///nowhere.sock"}]}`)
+	bake := map[string]any{}
+	for i, base := range refs[1:] {
+		bake[fmt.Sprint("t", i)] = map[string]any{"args": map[string]string{"BASE": base, "BUILDER": builder}, "output": []string{fmt.Sprintf("type=image,push=true,name=%s/bake/%d:v1", host, i)}}
+	}
+	data, err := json.Marshal(map[string]any{"target": bake, "group": map[string]any{"default": map[string]any{"targets": []string{"t0", "t1"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(filepath.Join(dir, "docker-bake.json"), string(data))
+
+	const script = `set -e
+cd "$DIR"
+one() { "$BUILDX" build "$@" --build-arg BASE="$BASE" --build-arg BUILDER="$BUILDER" . ; }
+one --push -t "$HOST/loop/a:v1" -t "$HOST/loop/a:v2"
+one --builder mine --metadata-file meta.json --target builder
+"$BUILDX" prune --all --force
+"$BUILDX" bake -f docker-bake.json
+! one -t "$HOST/loop/none" --target none
+`
+	o := options(t, "sh", "-c", script)
+	o.Env = append(os.Environ(), "DIR="+dir, "BUILDX="+buildx, "HOST="+host, "BASE="+refs[0], "BUILDER="+builder, "DOCKER_CONFIG="+docker, "BUILDX_NO_DEFAULT_ATTESTATIONS=1")
+	var out bytes.Buffer
+	o.Stdout, o.Stderr = &out, &out
+	got, err := record.Run(t.Context(), o)
+	if err != nil || got.Exit != 0 {
+		t.Fatalf("exit %d: %v\n%s", got.Exit, err, out.String())
+	}
+	s := got.Summary
+	want := map[string]summary.State{
+		host + "/loop/a:v1": summary.Published, "builder": summary.Published, "none": summary.Failed,
+		host + "/bake/0:v1": summary.Published, host + "/bake/1:v1": summary.Published,
+	}
+	states := map[string]summary.State{}
+	for id, u := range s.Units {
+		states[id] = u.State
+	}
+	if d := cmp.Diff(want, states); d != "" {
+		t.Errorf("%s\n%s", d, out.String())
+	}
+	if u := s.Units[host+"/loop/a:v1"]; len(u.Tags) != 2 || u.Digest == "" {
+		t.Errorf("%+v", u)
+	}
+	if s.Releases == nil || s.Releases.Count != 1 || s.Releases.Records == 0 || *s.ReleasedBytes == 0 {
+		t.Errorf("releases %+v", s.Releases)
+	}
+	if meta, err := os.ReadFile(filepath.Join(dir, "meta.json")); err != nil || !bytes.Contains(meta, []byte("buildx.build.ref")) {
+		t.Errorf("the metadata file: %v %s", err, meta)
+	}
+	// The builder's step ran, was found, and ran again after the prune.
+	for _, x := range s.Steps {
+		if strings.HasSuffix(x.Name, "RUN sh /src/tool > /out") && (x.Executed != 2 || x.Cached < 1) {
+			t.Errorf("%+v\n%s", x, out.String())
+		}
+	}
+}
+
+// A daemon that is lost in the middle is written down; the command goes on.
+func TestDaemonLost(t *testing.T) {
+	t.Parallel()
+	o := options(t, "sh", "-c", `for p in /proc/[0-9]*; do
+  case "$(tr '\0' ' ' < $p/cmdline 2>/dev/null)" in *buildkitd*"$STATE/worker/"*) kill -KILL "${p#/proc/}";; esac
+done
+until grep -q worker.lost "$STATE"/runs/*/journal.jsonl; do :; done
+exit 6`)
+	o.Env = append(os.Environ(), "STATE="+o.State)
+	got, err := record.Run(t.Context(), o)
+	if err != nil || got.Exit != 6 {
+		t.Fatalf("exit %d: %v", got.Exit, err)
+	}
+	if w := got.Summary.Workers; len(w) != 1 || w[0].Lost != 1 || w[0].LostCause == "" {
+		t.Errorf("%+v", w)
+	}
+}
