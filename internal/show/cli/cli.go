@@ -59,6 +59,10 @@ func Main(args []string, s Streams) (code int) {
 	if err == nil {
 		return 0
 	}
+	var exit exitCode
+	if errors.As(err, &exit) {
+		return int(exit)
+	}
 	a.report(err)
 	return diag.KindOf(err).ExitCode()
 }
@@ -111,7 +115,7 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return diag.Errorf(diag.Usage, "see `"+c.CommandPath()+" --help`", "%w", err)
 	})
-	root.AddCommand(a.planCommand(), a.buildCommand(), a.verifyCommand(), a.mirrorCommand(), a.runsCommand(), a.showCommand(), a.doctorCommand(), a.workerCommand(), a.registryCommand())
+	root.AddCommand(a.planCommand(), a.buildCommand(), a.verifyCommand(), a.mirrorCommand(), a.runsCommand(), a.showCommand(), a.recordCommand(), a.doctorCommand(), a.workerCommand(), a.registryCommand())
 	root.Args = oneOf(root)
 	return root
 }
