@@ -19,6 +19,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 	"github.com/lapstrake/lapstrake/internal/run/engine"
+	"github.com/lapstrake/lapstrake/internal/run/worker"
 	"github.com/lapstrake/lapstrake/internal/run/worker/workertest"
 	"github.com/lapstrake/lapstrake/internal/testfleet"
 )
@@ -149,6 +150,25 @@ func TestBudget(t *testing.T) {
 	}
 	if kept := int64(n) * 60 << 20; *r.sum.ReleasedBytes < kept/2 {
 		t.Errorf("only %d bytes were released", *r.sum.ReleasedBytes)
+	}
+}
+
+// TestBudgetAfar: a daemon whose file system cannot be read is held to what it
+// says that it keeps.
+func TestBudgetAfar(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 8)
+	dir := w.dockerfile(fmt.Sprintf(eachGrows, testfleet.Builder(w.host)), map[string]string{})
+	const budget = 300 << 20
+	r, _ := w.onMany(t.Context(), w.fleet(dir, "afar"), engine.Options{Disk: fleet.Disk{Bytes: budget}}, workertest.New(t, worker.Options{}).Addr())
+	if r.err != nil || r.sum.Built != 8 {
+		t.Fatalf("%v: %d built: %s", r.err, r.sum.Built, failures(r.sum))
+	}
+	if r.sum.DiskPeakBytes == nil || *r.sum.DiskPeakBytes > budget || *r.sum.DiskPeakBytes < budget/4 {
+		t.Errorf("the peak is %v of %d", r.sum.DiskPeakBytes, budget)
+	}
+	if r.sum.ReleasedBytes == nil || *r.sum.ReleasedBytes < 8*50<<20 {
+		t.Errorf("released %v", r.sum.ReleasedBytes)
 	}
 }
 

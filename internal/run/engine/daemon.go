@@ -102,7 +102,9 @@ func (d *Daemon) Connect(ctx context.Context) (*Worker, error) {
 		if v := d.embedded.Version(); v != "" { // built from source, it does not know itself
 			w.Versions["buildkit"] = v
 		}
-		w.Disk, w.Gone = disk{d.client, d.embedded}, d.embedded.Died()
+		w.Disk, w.Gone = disk{records{d.client}, d.embedded}, d.embedded.Died()
+	} else if limit := d.eng.Opts.Disk.Bytes; limit > 0 {
+		w.Disk = &distant{records: records{d.client}, limit: limit}
 	}
 	return w, nil
 }
@@ -176,14 +178,11 @@ func (d *Daemon) letGo(within time.Duration) error {
 	return errors.Join(errs...)
 }
 
-// disk is the embedded daemon's storage.
-type disk struct {
-	client *buildkit.Client
-	daemon *worker.Daemon
-}
+// records are what a daemon keeps, with half of what [Disk] asks for.
+type records struct{ client *buildkit.Client }
 
 // Records implements [Disk].
-func (d disk) Records(ctx context.Context) ([]release.Record, error) {
+func (d records) Records(ctx context.Context) ([]release.Record, error) {
 	records, err := d.client.Records(ctx)
 	out := make([]release.Record, len(records))
 	for i, r := range records {
@@ -193,13 +192,65 @@ func (d disk) Records(ctx context.Context) ([]release.Record, error) {
 }
 
 // Release implements [Disk].
-func (d disk) Release(ctx context.Context, ids []string) (int, int64, error) {
+func (d records) Release(ctx context.Context, ids []string) (int, int64, error) {
 	gone, err := d.client.Release(ctx, ids)
 	var bytes int64
 	for _, r := range gone {
 		bytes += r.Bytes
 	}
 	return len(gone), bytes, err
+}
+
+// distant is the storage of a daemon whose file system cannot be read. What it
+// may hold is held against its records; they leave out what is being fetched.
+type distant struct {
+	records
+	limit int64
+
+	mu   sync.Mutex
+	read time.Time
+	last journal.DiskData
+}
+
+const (
+	// distantPause is how often the records of a distant daemon are summed up,
+	// and distantWait how long that may take: it locks them.
+	distantPause = 2 * time.Second
+	distantWait  = 10 * time.Second
+)
+
+// Space implements [Disk]. The size of the file system is not known: there is
+// said to be room for the limit, beside what is used.
+func (d *distant) Space() (journal.DiskData, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if time.Since(d.read) < distantPause {
+		return d.last, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), distantWait)
+	defer cancel()
+	all, err := d.Records(ctx)
+	if err != nil {
+		return d.last, err
+	}
+	d.last = journal.DiskData{Free: d.limit}
+	for _, r := range all {
+		d.last.Used += r.Bytes
+	}
+	d.last.Total, d.read = d.last.Used+d.limit, time.Now()
+	return d.last, nil
+}
+
+// Relieve implements [Disk]: nothing is kept on a distant disk.
+func (d *distant) Relieve() error { return nil }
+
+// Recover implements [Disk].
+func (d *distant) Recover() error { return nil }
+
+// disk is the embedded daemon's storage.
+type disk struct {
+	records
+	daemon *worker.Daemon
 }
 
 // Space implements [Disk].

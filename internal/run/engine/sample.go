@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/lapstrake/lapstrake/internal/model/journal"
@@ -24,43 +25,42 @@ const fullBelow = 16 << 20
 // watch samples the disks of the workers while images are made; stop takes the
 // last samples.
 func (e *Engine) watch() (stop func()) {
-	done, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		tick := time.NewTicker(samplePause)
-		defer tick.Stop()
-		last := map[string]journal.DiskData{}
-		at := map[string]time.Time{}
-		for {
-			end := false
-			select {
-			case <-done:
-				end = true
-			case <-tick.C:
-			}
-			for _, s := range e.stations {
-				d, ok := s.reading()
-				if !ok {
-					continue
-				}
-				if d.Free < fullBelow {
-					s.full.Store(time.Now().UnixNano())
-				}
-				moved := d.Used - last[s.name].Used
-				if !end && moved < sampleStep && moved > -sampleStep && time.Since(at[s.name]) < sampleEvery {
-					continue
-				}
-				last[s.name], at[s.name] = d, time.Now()
-				ev := event(journal.Disk, "", d)
-				ev.Worker = s.name
-				e.append(ev)
-			}
-			if end {
-				return
-			}
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	for _, s := range e.stations {
+		wg.Go(func() { s.sample(done) })
+	}
+	return func() { close(done); wg.Wait() }
+}
+
+// sample writes down readings until done is closed, and a last one then.
+func (s *station) sample(done <-chan struct{}) {
+	tick := time.NewTicker(samplePause)
+	defer tick.Stop()
+	var last journal.DiskData
+	var at time.Time
+	for end := false; !end; {
+		select {
+		case <-done:
+			end = true
+		case <-tick.C:
 		}
-	}()
-	return func() { close(done); <-ended }
+		d, ok := s.reading()
+		if !ok {
+			continue
+		}
+		if d.Free < fullBelow {
+			s.full.Store(time.Now().UnixNano())
+		}
+		moved := d.Used - last.Used
+		if !end && moved < sampleStep && moved > -sampleStep && time.Since(at) < sampleEvery {
+			continue
+		}
+		last, at = d, time.Now()
+		ev := event(journal.Disk, "", d)
+		ev.Worker = s.name
+		s.e.append(ev)
+	}
 }
 
 // reading is what the file system of a worker says now; ok is false when it is

@@ -82,12 +82,12 @@ func badFlag(name, value string, err error) error {
 // unmanaged says which workers a disk budget does not hold for, "" when it
 // holds for all or there is none.
 func (l limits) unmanaged(workers []fleet.Worker) string {
-	if l.disk == (fleet.Disk{}) {
-		return ""
+	if l.disk.Bytes > 0 || l.disk == (fleet.Disk{}) {
+		return "" // a size is held against what a daemon says that it keeps
 	}
 	for _, w := range workers {
 		if w.Address != "" {
-			return fmt.Sprintf("the disk budget does not hold for %s, which manages its own disk", w.Title())
+			return fmt.Sprintf("the disk budget does not hold for %s, whose file system cannot be read; give it as a size", w.Title())
 		}
 	}
 	return ""
