@@ -57,15 +57,13 @@ type Observer struct {
 	Step func(ref string, r journal.StepRecord)
 	// Ended is called once the solve has ended and every step was reported.
 	Ended func(Build)
+	// Keep is how long an entry of the history stays after it was read: clients
+	// look into the history after their solve, for its provenance.
+	Keep time.Duration
 }
 
-const (
-	// keepEntry is how long a history entry that was read stays: clients look
-	// into the history after their solve, for its provenance.
-	keepEntry = 15 * time.Second
-	// sweepEvery is the time between two rounds of removing entries.
-	sweepEvery = time.Second
-)
+// sweepEvery is the time between two rounds of removing entries.
+const sweepEvery = time.Second
 
 // Follower follows every solve of a daemon through its history, and removes the
 // entries that were read, so that the history stays small.
@@ -93,15 +91,16 @@ type followed struct {
 }
 
 // Follow follows the daemon's solves from now on, until Drain or Close is
-// called; one of them must be. Entries that are in the history already belong
-// to nobody that listens: they are removed. The daemon must keep history, of
-// more entries than it can gather in 20 seconds.
+// called; one of them must be. Solves that ended before are not reported, and
+// their entries are removed like others. The daemon must keep history, of more
+// entries than come in the time for which they are kept.
 //
 // Solves that ask to be left out of the history, as [Session.Solve] does, are
 // not seen.
 func (c *Client) Follow(ctx context.Context, obs Observer) (*Follower, error) {
 	const op = "follow the daemon's builds"
-	if err := c.forget(ctx); err != nil {
+	f := &Follower{c: c, obs: obs, lost: make(chan struct{}), builds: map[string]*followed{}}
+	if err := c.entries(ctx, f.old); err != nil {
 		return nil, classify(ctx, op, err)
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -114,7 +113,7 @@ func (c *Client) Follow(ctx context.Context, obs Observer) (*Follower, error) {
 		cancel()
 		return nil, classify(ctx, op, err)
 	}
-	f := &Follower{c: c, obs: obs, run: run, cancel: cancel, lost: make(chan struct{}), builds: map[string]*followed{}}
+	f.run, f.cancel = run, cancel
 	f.loops.Go(func() {
 		defer close(f.lost)
 		for {
@@ -134,9 +133,9 @@ func (c *Client) Follow(ctx context.Context, obs Observer) (*Follower, error) {
 func (f *Follower) Lost() <-chan struct{} { return f.lost }
 
 // Drain returns when every solve that had begun when it was called has ended
-// and was reported, and removes all that was read from the history. When ctx
-// ends first, or the daemon is lost, what was not read stays in the history,
-// and solves that go on are reported as failed. The Follower is closed then.
+// and was reported, and closes the Follower. When ctx ends first, or the daemon
+// is lost, solves that go on are reported as failed, which is an error. Entries
+// that were not removed yet stay.
 func (f *Follower) Drain(ctx context.Context) error {
 	const op = "read the daemon's history"
 	defer f.Close()
@@ -152,7 +151,6 @@ func (f *Follower) Drain(ctx context.Context) error {
 			return classify(ctx, op, ctx.Err())
 		}
 	}
-	f.remove(ctx, time.Now())
 	return nil
 }
 
@@ -171,6 +169,17 @@ func (f *Follower) all() []*followed {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Collect(maps.Values(f.builds))
+}
+
+// old takes an entry that was there before.
+func (f *Follower) old(ev *controlapi.BuildHistoryEvent) {
+	if ev.Record == nil || ev.Type != controlapi.BuildHistoryEventType_COMPLETE {
+		return
+	}
+	b := &followed{record: ev.Record, ended: true, end: make(chan struct{}), told: make(chan struct{}), read: time.Now()}
+	close(b.end)
+	close(b.told)
+	f.builds[ev.Record.Ref] = b
 }
 
 // event takes one piece of news. The daemon sends them in no certain order: the
@@ -282,7 +291,7 @@ func (f *Follower) sweep(ctx context.Context) {
 		case <-f.lost:
 			return
 		case now := <-tick.C:
-			f.remove(ctx, now.Add(-keepEntry))
+			f.remove(ctx, now.Add(-f.obs.Keep))
 		}
 	}
 }
@@ -299,7 +308,7 @@ func (f *Follower) remove(ctx context.Context, before time.Time) {
 	}
 	f.mu.Unlock()
 	for _, ref := range refs {
-		err := f.c.forgetOne(ctx, ref)
+		_, err := f.c.bk.ControlClient().UpdateBuildHistory(ctx, &controlapi.UpdateBuildHistoryRequest{Ref: ref, Delete: true})
 		f.mu.Lock()
 		// The rest of the record is kept no longer, but the ref is: news of it may
 		// come late.
@@ -325,27 +334,6 @@ func (c *Client) entries(ctx context.Context, see func(*controlapi.BuildHistoryE
 		}
 		see(ev)
 	}
-}
-
-// forget empties the history.
-func (c *Client) forget(ctx context.Context) error {
-	var refs []string
-	err := c.entries(ctx, func(ev *controlapi.BuildHistoryEvent) {
-		if ev.Record != nil && ev.Type == controlapi.BuildHistoryEventType_COMPLETE {
-			refs = append(refs, ev.Record.Ref)
-		}
-	})
-	for _, ref := range refs {
-		if err == nil {
-			err = c.forgetOne(ctx, ref)
-		}
-	}
-	return err
-}
-
-func (c *Client) forgetOne(ctx context.Context, ref string) error {
-	_, err := c.bk.ControlClient().UpdateBuildHistory(ctx, &controlapi.UpdateBuildHistoryRequest{Ref: ref, Delete: true})
-	return err
 }
 
 // build is what a record says of a solve.

@@ -71,8 +71,11 @@ func newBuilds(l *log, p *phases) *builds {
 	}
 }
 
+// keepEntry is how long the daemon remembers a build after it was written down.
+const keepEntry = 15 * time.Second
+
 func (b *builds) observer() buildkit.Observer {
-	return buildkit.Observer{Began: b.began, Step: b.step, Ended: b.ended}
+	return buildkit.Observer{Began: b.began, Step: b.step, Ended: b.ended, Keep: keepEntry}
 }
 
 func (b *builds) began(x buildkit.Build) {
