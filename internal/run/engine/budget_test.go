@@ -4,7 +4,6 @@ package engine_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -14,7 +13,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/lapstrake/lapstrake/internal/decide/summary"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
@@ -69,30 +67,15 @@ func newSmall(t *testing.T, n int, size int64) *small {
 // sampled all the while; peak is the highest reading.
 func (w *small) build(ctx context.Context, f *fleet.Fleet, opts engine.Options) (r result, peak int64) {
 	w.t.Helper()
-	e, err := engine.Open(ctx, engine.Setup{Fleet: f, State: w.state, Options: opts, UserAgent: "test"})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	run, err := engine.StartRecord(engine.RecordOptions{State: w.state, Fleet: f})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	bin := workertest.Options(w.t)
-	daemon := engine.NewDaemon(e, w.disk, engine.DaemonOptions{Buildkitd: bin.Buildkitd, Runc: bin.Runc})
-	e.Run, e.Workers = run, []engine.Connector{daemon.Connector()}
-	if w.see != nil {
-		run.Watch(w.see)
-	}
 	stop := watchDisk(w.t, w.disk, &peak)
-	r.plan, r.err = e.Build(ctx, nil)
-	r.err = errors.Join(r.err, daemon.Close())
+	bin := workertest.Options(w.t)
+	r, dir := w.command(ctx, f, opts, func(e *engine.Engine) []*engine.Daemon {
+		d := engine.NewDaemon(e, w.disk, engine.DaemonOptions{Buildkitd: bin.Buildkitd, Runc: bin.Runc})
+		e.Workers = []engine.Connector{d.Connector()}
+		return []*engine.Daemon{d}
+	})
 	stop()
-	run.Finish(r.err)
-	run.Summary(func(s *summary.Summary) error { r.sum, r.units = *s, s.Units; return nil })
-	w.events = eventsOf(w.t, run.Dir())
-	if w.t.Failed() || testing.Verbose() {
-		w.t.Logf("run %s", run.Dir())
-	}
+	w.events = eventsOf(w.t, dir)
 	return r, peak
 }
 

@@ -4,6 +4,7 @@ package engine_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -112,32 +113,45 @@ type result struct {
 	solves   int
 }
 
-// build runs the whole of a build command.
-func (w *world) build(ctx context.Context, f *fleet.Fleet, opts engine.Options) result {
+// build runs the whole of a build command on the daemon that the tests share.
+func (w *world) build(ctx context.Context, f *fleet.Fleet, opts engine.Options) (r result) {
 	w.t.Helper()
 	w.reg.Reset()
+	solves := 0
+	r, _ = w.command(ctx, f, opts, func(e *engine.Engine) []*engine.Daemon {
+		d := engine.NewDaemon(e, w.state, engine.DaemonOptions{Address: workertest.Start(w.t).Addr()})
+		e.Workers = connectors(func(ctx context.Context) (*engine.Worker, error) {
+			solves++
+			return d.Connect(ctx)
+		})
+		return []*engine.Daemon{d}
+	})
+	r.solves, r.requests = solves, w.reg.Requests()
+	return r
+}
+
+// command runs a build command with the daemons that use gives to its engine,
+// and returns the run's folder too.
+func (w *world) command(ctx context.Context, f *fleet.Fleet, opts engine.Options, use func(*engine.Engine) []*engine.Daemon) (r result, dir string) {
+	w.t.Helper()
 	e, err := engine.Open(ctx, engine.Setup{Fleet: f, State: w.state, Options: opts, UserAgent: "test"})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	run, err := engine.StartRecord(engine.RecordOptions{State: w.state, Fleet: f})
-	if err != nil {
+	if e.Run, err = engine.StartRecord(engine.RecordOptions{State: w.state, Fleet: f}); err != nil {
 		w.t.Fatal(err)
 	}
-	var r result
-	daemon := engine.NewDaemon(e, w.state, engine.DaemonOptions{Address: workertest.Start(w.t).Addr()})
-	e.Run, e.Workers = run, connectors(func(ctx context.Context) (*engine.Worker, error) {
-		r.solves++
-		return daemon.Connect(ctx)
-	})
-	r.plan, r.err = e.Build(ctx, nil)
-	if err := daemon.Close(); err != nil {
-		w.t.Error(err)
+	if w.see != nil {
+		e.Run.Watch(w.see)
 	}
-	run.Finish(r.err)
-	run.Summary(func(s *summary.Summary) error { r.sum, r.units = *s, s.Units; return nil })
-	r.requests = w.reg.Requests()
-	return r
+	daemons := use(e)
+	r.plan, r.err = e.Build(ctx, nil)
+	for _, d := range daemons {
+		r.err = errors.Join(r.err, d.Close())
+	}
+	e.Run.Finish(r.err)
+	e.Run.Summary(func(s *summary.Summary) error { r.sum, r.units = *s, s.Units; return nil })
+	return r, e.Run.Dir()
 }
 
 // total is the number of requests that the registry saw.

@@ -4,13 +4,11 @@ package engine_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/lapstrake/lapstrake/internal/decide/summary"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 	"github.com/lapstrake/lapstrake/internal/run/engine"
@@ -19,35 +17,17 @@ import (
 	"github.com/lapstrake/lapstrake/internal/testfleet"
 )
 
-// onMany runs a build command with n daemons of its own.
+// onMany runs a build command on the daemons at addrs.
 func (w *world) onMany(ctx context.Context, f *fleet.Fleet, opts engine.Options, addrs ...string) (result, string) {
 	w.t.Helper()
-	e, err := engine.Open(ctx, engine.Setup{Fleet: f, State: w.state, Options: opts, UserAgent: "test"})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	run, err := engine.StartRecord(engine.RecordOptions{State: w.state, Fleet: f})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	var r result
-	var daemons []*engine.Daemon
-	e.Run = run
-	if w.see != nil {
-		run.Watch(w.see)
-	}
-	for _, a := range addrs {
-		d := engine.NewDaemon(e, w.state, engine.DaemonOptions{Address: a})
-		daemons = append(daemons, d)
-		e.Workers = append(e.Workers, d.Connector())
-	}
-	r.plan, r.err = e.Build(ctx, nil)
-	for _, d := range daemons {
-		r.err = errors.Join(r.err, d.Close())
-	}
-	run.Finish(r.err)
-	run.Summary(func(s *summary.Summary) error { r.sum, r.units = *s, s.Units; return nil })
-	return r, run.Dir()
+	return w.command(ctx, f, opts, func(e *engine.Engine) (out []*engine.Daemon) {
+		for _, a := range addrs {
+			d := engine.NewDaemon(e, w.state, engine.DaemonOptions{Address: a})
+			e.Workers = append(e.Workers, d.Connector())
+			out = append(out, d)
+		}
+		return out
+	})
 }
 
 // eachOnItsBase is a recipe with a shared step of which it can be told whether
