@@ -85,20 +85,21 @@ func youngest[T any](list []*T, mark func(*T) *bool) *T {
 }
 
 // startShares starts every shared step that waits; the solver itself runs what
-// they have in common once. What found the disk full starts alone. blocked tells
-// that one waits for room.
+// they have in common once. What found the disk full starts alone, and then with
+// the worker at rest. blocked tells that one waits for room.
 func (s *Scheduler) startShares(w *worker) (blocked bool, out []Action) {
 	for _, sh := range s.shares {
-		if sh.phase != waiting || (w.paused || sh.overflows > 0) && !w.idle() {
+		if sh.phase != waiting || (w.paused || sh.stops > 0) && !w.idle() {
 			continue
 		}
-		if w.ledger != nil && (w.ledger.Room() <= 0 || sh.overflows >= overflowsMost) {
-			if blocked = true; s.atRest(w) && !s.starved(w, 1) {
+		rest := s.atRest(w)
+		if w.ledger != nil && (w.ledger.Room() <= 0 || sh.stops >= stopsMost && !rest || sh.overflows >= overflowsMost) {
+			if blocked = true; rest && !s.starved(w, 1) {
 				out = append(out, s.refuseShare(w, sh)...)
 			}
 			continue
 		}
-		sh.phase, sh.worker = running, w
+		sh.phase, sh.worker, sh.rested = running, w, rest
 		w.shares = append(w.shares, sh)
 		w.alone, w.paused = nil, false
 		w.stir()
@@ -116,10 +117,10 @@ func (s *Scheduler) refuseShare(w *worker, sh *share) []Action {
 	}
 	s.endShare(sh.step, false)
 	var out []Action
-	holds := w.ledger.Holds()
+	holds := max(sh.proven, w.ledger.Holds(), w.ledger.Ceiling()-w.ledger.Others(), 4)
 	for _, u := range sh.users {
 		if u.phase == waiting && !u.rejected {
-			u.needed = budget.Enough(holds + holds/4 + 1)
+			u.needed = budget.Enough(holds + holds/4)
 			out = append(out, s.reject(w, u, "the shared steps alone need more"))
 		}
 	}
@@ -137,10 +138,6 @@ func (s *Scheduler) admit(w *worker) (blocked bool, out []Action) {
 		u := s.next(w)
 		if u == nil {
 			break
-		}
-		if u.refusedBy(w) {
-			out = append(out, s.pass(w, u)...)
-			continue
 		}
 		bytes, ok := s.fits(w, u)
 		if !ok && s.atRest(w) && !w.holdsOnly(u) {
@@ -319,7 +316,9 @@ func (s *Scheduler) turnDown(w *worker, u *unit) (verdict, []Action) {
 	if u.needed == 0 || need < u.needed {
 		u.needed = need
 	}
-	u.refused = append(u.refused, w)
+	if !u.refusedBy(w) {
+		u.refused = append(u.refused, w)
+	}
 	return leaves, s.pass(w, u)
 }
 

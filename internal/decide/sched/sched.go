@@ -114,7 +114,10 @@ type share struct {
 	ready     bool
 	worker    *worker
 	cancelled bool
-	overflows int
+	rested    bool  // it started with the worker at rest
+	stops     int   // times that it was stopped as the disk was full
+	overflows int   // how often that was so with a worker to itself, at rest
+	proven    int64 // the most that the worker held then
 	users     []*unit
 }
 
@@ -398,8 +401,12 @@ func (s *Scheduler) shareFailed(step graph.Digest, reason string) {
 		s.endShare(step, false)
 	default:
 		w := sh.worker
-		if full(reason) && len(w.shares) == 1 && len(w.running) == 0 {
+		if full(reason) {
+			sh.stops++
+		}
+		if full(reason) && sh.rested && len(w.shares) == 1 && len(w.running) == 0 && w.ledger != nil {
 			sh.overflows++
+			sh.proven = max(sh.proven, w.ledger.Holds())
 		}
 		sh.leave(waiting)
 		w.slower(reason)

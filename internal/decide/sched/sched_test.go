@@ -209,3 +209,27 @@ func TestStep(t *testing.T) {
 		})
 	}
 }
+
+// A base is paid for by the first image that needs it; when that does not get to
+// its end, by who else needs it, or by nobody.
+func TestPromiseOfBase(t *testing.T) {
+	p := begin(t, journal.SchedulingData{Jobs: 3}, []string{"a=disk"}, "x y", "x y", "x z")
+	room := func(want int64) {
+		t.Helper()
+		p.now += time.Second
+		p.give(journal.Disk, "a", disk(0))
+		if got := p.s.workers[0].ledger.Room(); got != want {
+			t.Errorf("there is room for %d bytes, not %d", got, want)
+		}
+	}
+	own, layer := int64(115), int64(40)
+	if got := p.give(journal.Queued, "", nil); got != "start i0, start i1" {
+		t.Fatal(got)
+	}
+	room(1000 - 2*own - 2*layer) // i1 pays for nothing but itself
+	p.s.limits.Jobs = 1          // nothing else starts
+	p.give(journal.UnitRetried, "i0", reason(journal.RetryPassing))
+	room(1000 - own - 2*layer)
+	p.give(journal.WorkerLost, "a", nil)
+	room(1000)
+}
