@@ -16,6 +16,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/decide/release"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
+	"github.com/lapstrake/lapstrake/internal/run/meter"
 	"github.com/lapstrake/lapstrake/internal/run/worker"
 )
 
@@ -254,7 +255,7 @@ type disk struct {
 }
 
 // Space implements [Disk].
-func (d disk) Space() (journal.DiskData, error) { return space(d.daemon.Root()) }
+func (d disk) Space() (journal.DiskData, error) { return meter.Read(d.daemon.Root()) }
 
 // Relieve implements [Disk].
 func (d disk) Relieve() error {

@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"bytes"
-	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -74,7 +72,6 @@ func (s *station) reading() (d journal.DiskData, ok bool) {
 	if err != nil {
 		return d, false
 	}
-	d.IO, d.Memory = pressure("io"), pressure("memory")
 	disk := s.e.Opts.Disk
 	if d.Budget = disk.Bytes; disk.Share > 0 {
 		d.Budget = int64(disk.Share * float64(d.Total))
@@ -88,19 +85,6 @@ func (s *station) wasFull(since time.Time) bool {
 		return true
 	}
 	return s.full.Load() >= since.UnixNano()
-}
-
-// pressure is the share of the last ten seconds in which some task waited for a
-// resource, in percent, as the kernel says; 0 where it does not say.
-func pressure(resource string) float64 {
-	data, err := os.ReadFile("/proc/pressure/" + resource)
-	if err != nil {
-		return 0
-	}
-	_, rest, _ := bytes.Cut(data, []byte("avg10="))
-	figure, _, _ := bytes.Cut(rest, []byte(" "))
-	v, _ := strconv.ParseFloat(string(figure), 64)
-	return v
 }
 
 // sizeText is a size for people.
