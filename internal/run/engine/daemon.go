@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -84,6 +85,9 @@ func (d *Daemon) Connect(ctx context.Context) (*Worker, error) {
 	info, err := d.client.Info(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if p := d.eng.Fleet.Platform; len(info.Platforms) > 0 && !slices.Contains(info.Platforms, p) {
+		return nil, diag.Errorf(diag.Infra, "use a worker for "+p+", or give this one an emulator (binfmt)", "worker %s builds %s, and the images are for %s", addr, strings.Join(info.Platforms, ", "), p)
 	}
 	locals := map[string]buildkit.Local{}
 	for name, dir := range d.eng.Recipe.Locals() {
