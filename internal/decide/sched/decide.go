@@ -94,18 +94,29 @@ func (s *Scheduler) startShares(w *worker) (blocked bool, out []Action) {
 		}
 		rest := s.atRest(w)
 		if w.ledger != nil && (w.ledger.Room() <= 0 || sh.stops >= stopsMost && !rest || sh.overflows >= overflowsMost) {
-			if blocked = true; rest && !s.starved(w, 1) {
-				out = append(out, s.refuseShare(w, sh)...)
+			if blocked = true; rest {
+				out = append(out, s.noRoom(w, sh)...)
 			}
 			continue
 		}
 		sh.phase, sh.worker, sh.rested = running, w, rest
 		w.shares = append(w.shares, sh)
-		w.alone, w.paused = nil, false
+		w.alone, w.paused, w.starves = nil, false, false
 		w.stir()
 		out = append(out, Action{Do: Share, Step: sh.step, Worker: w.name})
 	}
 	return blocked, out
+}
+
+// noRoom waits for others, who fill the disk of a worker at rest, or refuses a
+// shared step.
+func (s *Scheduler) noRoom(w *worker, sh *share) []Action {
+	if sh.overflows < overflowsMost {
+		if starved, acts := s.starve(w, Action{Step: sh.step}, 1); starved {
+			return acts
+		}
+	}
+	return s.refuseShare(w, sh)
 }
 
 // refuseShare leaves a shared step to the other workers, or gives up what needs it.
@@ -305,12 +316,10 @@ func (s *Scheduler) turnDown(w *worker, u *unit) (verdict, []Action) {
 	}
 	sure, _ := w.missing(u)
 	least := s.model.Least(u.expect.Bytes, sure)
-	if u.overflows < overflowsMost && s.starved(w, least) {
-		if w.starves {
-			return waits, nil
+	if u.overflows < overflowsMost {
+		if starved, acts := s.starve(w, Action{Unit: u.name}, least); starved {
+			return waits, acts
 		}
-		w.starves, w.starvedAt = true, s.now
-		return waits, []Action{{Do: Wait, Unit: u.name, Worker: w.name, Bytes: least - w.ledger.Room(), Why: "something else fills the disk"}}
 	}
 	need := budget.Enough(max(u.proven, w.ledger.Holds()+s.model.Total(u.expect.Bytes, sure), w.ledger.Ceiling()-w.ledger.Others()+1, 1))
 	if u.needed == 0 || need < u.needed {
@@ -343,15 +352,24 @@ func (s *Scheduler) pass(w *worker, u *unit) []Action {
 	return []Action{s.reject(w, u, "its base and its steps need more")}
 }
 
-// starved tells whether bytes would fit if those were gone that the daemon does
-// not account for: others filled the disk, and may free it again.
-func (s *Scheduler) starved(w *worker, bytes int64) bool {
+// starve tells whether a worker waits for others: bytes would fit if those were
+// gone that the daemon does not account for, and patience has not ended. The
+// first time it says so, for what about names.
+func (s *Scheduler) starve(w *worker, about Action, bytes int64) (bool, []Action) {
 	if w.holds < 0 || w.starves && s.now-w.starvedAt > patience {
-		return false
+		return false, nil
 	}
 	own := w.ledger.Holds()
 	foreign := own - w.holds - max(own/20, slack)
-	return foreign > 0 && bytes <= w.ledger.Room()+foreign
+	if foreign <= 0 || bytes > w.ledger.Room()+foreign {
+		return false, nil
+	}
+	if w.starves {
+		return true, nil
+	}
+	w.starves, w.starvedAt = true, s.now
+	about.Do, about.Worker, about.Bytes, about.Why = Wait, w.name, bytes-w.ledger.Room(), "something else fills the disk"
+	return true, []Action{about}
 }
 
 // reject gives a unit up. Until UnitFailed answers it is nobody's.

@@ -44,7 +44,7 @@ const (
 	// the smallest budget that would do, as far as is known.
 	Reject Verb = "reject"
 	// Wait: others fill the disk of Worker, and Bytes would have to go before
-	// Unit can start. Nothing answers it.
+	// Unit, or the shared Step, can start. Nothing answers it.
 	Wait Verb = "wait"
 	// Stop: the run will not end within its time limit. It comes once, nothing
 	// answers it, and until the run is stopped the schedule goes on.

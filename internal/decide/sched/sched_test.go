@@ -172,6 +172,15 @@ func TestStep(t *testing.T) {
 			{time.Minute, journal.Disk, "a", journal.DiskData{Used: fill, Total: fill}, ""},
 			{patience, journal.Disk, "a", journal.DiskData{Used: fill, Total: fill}, "reject i0"},
 		}},
+		{"a shared step waits for what others fill, too", journal.SchedulingData{Jobs: 1, LeaveFree: 1}, []string{"a"}, []string{"s: x"}, []line{
+			{0, journal.WorkerReady, "a", journal.WorkerData{Disk: &journal.DiskData{Free: fill, Total: fill}}, ""},
+			{0, journal.Disk, "a", journal.DiskData{Used: fill, Total: fill}, ""},
+			{0, journal.Queued, "", nil, "release"},
+			{0, journal.Released, "a", gone, ""},
+			{time.Second, journal.Disk, "a", journal.DiskData{Used: fill, Total: fill}, "wait s"},
+			{time.Minute, journal.Disk, "a", journal.DiskData{Used: fill, Total: fill}, ""},
+			{patience, journal.Disk, "a", journal.DiskData{Used: fill, Total: fill}, "reject i0"},
+		}},
 		{"what others fill and free again", journal.SchedulingData{Jobs: 1, LeaveFree: 1}, []string{"a"}, []string{"x"}, []line{
 			{0, journal.WorkerReady, "a", journal.WorkerData{Disk: &journal.DiskData{Free: fill, Total: fill}}, ""},
 			{0, journal.Disk, "a", journal.DiskData{Used: fill, Total: fill}, ""},

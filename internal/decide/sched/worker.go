@@ -279,7 +279,7 @@ func (s *Scheduler) released(name string, d journal.ReleaseData) {
 		}
 	}
 	w.paused = false
-	w.clean, w.at = w.idle() && (w.ended == batch{} || w.failures >= releaseTries), s.now
+	w.clean, w.at = w.idle() && (w.failures == 0 && w.ended == batch{} || w.failures >= releaseTries), s.now
 	w.rested = false
 }
 
