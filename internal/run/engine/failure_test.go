@@ -91,6 +91,7 @@ RUN echo before; if grep -q %s /testbed/instance; then echo the reason is here >
 
 // TestSharedStepFails has a step that some images share and that fails.
 func TestSharedStepFails(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, last string
 		action     plan.Action
@@ -133,6 +134,7 @@ FROM ${BASE_IMAGE}
 
 // TestRefusedPush has a registry that lets nobody push.
 func TestRefusedPush(t *testing.T) {
+	t.Parallel()
 	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden} {
 		for _, kind := range []string{"linked", "mixed"} {
 			t.Run(fmt.Sprint(status, " ", kind), func(t *testing.T) {
@@ -243,6 +245,7 @@ func TestRegistryDies(t *testing.T) {
 
 // TestCancel ends a build while a step runs on the daemon.
 func TestCancel(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{"append", "build"} {
 		t.Run(kind, func(t *testing.T) {
 			s := newSite(t, 2)
@@ -388,6 +391,7 @@ func TestTwoAtOnce(t *testing.T) {
 // TestForcedAndInterrupted makes everything again, is interrupted, and goes on:
 // what it had made is not made a second time.
 func TestForcedAndInterrupted(t *testing.T) {
+	t.Parallel()
 	const n = 4
 	for _, kind := range []string{"linked", "mixed"} {
 		t.Run(kind, func(t *testing.T) {

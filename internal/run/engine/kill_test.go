@@ -92,6 +92,7 @@ func killPoints() []killPoint {
 // command again, and compares what the registry saw with what a build that
 // nobody disturbed leaves.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("kills builds")
 	}

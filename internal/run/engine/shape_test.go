@@ -32,6 +32,7 @@ func kinds() []kind { return []kind{{"linked", plan.Append, 5}, {"mixed", plan.B
 // TestShapes makes fleets of every shape, cold and warm: every tag is there, has
 // the content of the others of its image, and the plan knew the requests.
 func TestShapes(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name  string
 		shape func(f *fleet.Fleet, host string)
@@ -172,6 +173,7 @@ func (s *site) stored(f *fleet.Fleet) (n int) {
 // TestKeyTagsWithoutState publishes equal content under other tags from a machine
 // without state: the key tag tells where it is.
 func TestKeyTagsWithoutState(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds() {
 		t.Run(kind.recipe, func(t *testing.T) {
 			s := newSite(t, 3)
@@ -219,6 +221,7 @@ func TestPartOfTheTags(t *testing.T) {
 // TestAnotherRegistry has the bases in one registry and the images in another:
 // each blob leaves the first one once.
 func TestAnotherRegistry(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds() {
 		for _, each := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s a repository each %t", kind.recipe, each), func(t *testing.T) {
