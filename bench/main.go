@@ -30,6 +30,7 @@ type Result struct {
 	Recipe          string            `json:"recipe"`
 	N               int               `json:"n"`
 	Scaled          float64           `json:"scaled"` // of the bases' sizes
+	Files           int               `json:"files"`  // of the agent
 	Jobs            int               `json:"jobs,omitempty"`
 	WallSeconds     float64           `json:"wallSeconds"`
 	CPUSeconds      float64           `json:"cpuSeconds"` // of client and daemon
@@ -195,7 +196,7 @@ func (b *bench) measure(name, recipe string, n, jobs int, c contender) error {
 	if err != nil {
 		return fmt.Errorf("%s, %d images: %w", name, n, err)
 	}
-	r := Result{Contender: name, Recipe: recipe, N: t.n, Scaled: b.scale, Jobs: jobs, WallSeconds: wall.Seconds(), CPUSeconds: cpu.Seconds(), DaemonDiskBytes: disk, BytesPushed: b.pushed.Load(), Versions: versions}
+	r := Result{Contender: name, Recipe: recipe, N: t.n, Scaled: b.scale, Files: b.files, Jobs: jobs, WallSeconds: wall.Seconds(), CPUSeconds: cpu.Seconds(), DaemonDiskBytes: disk, BytesPushed: b.pushed.Load(), Versions: versions}
 	for _, count := range b.reg.Requests() {
 		r.Requests += count
 	}
