@@ -11,6 +11,9 @@ const (
 	// lazy is the part of the allowance that dead records may fill before they
 	// are released while nobody waits for the room.
 	lazy = 0.25
+	// pile is the most that they may fill then, so that little is left to release
+	// when the last image is done and somebody waits for the end.
+	pile = 1 << 30
 	// cancelPause is the time that a cancelled image has to free its disk before
 	// the next one is cancelled.
 	cancelPause = 2 * time.Second
@@ -390,12 +393,17 @@ func (s *Scheduler) release(w *worker, blocked bool) []Action {
 	case w.ended.images == 0:
 		return nil
 	case blocked, s.left == 0, !s.model.Known():
-	case s.gathered(w.ended) > int64(lazy*float64(w.ledger.Ceiling()-w.ledger.Others())):
+	case s.gathered(w.ended) > w.worthIt():
 	default:
 		return nil
 	}
 	w.releasing, w.going, w.ended = true, w.ended, batch{}
 	return []Action{{Do: Release, Worker: w.name}}
+}
+
+// worthIt is how many dead bytes are released although nobody waits for the room.
+func (w *worker) worthIt() int64 {
+	return min(pile, int64(lazy*float64(w.ledger.Ceiling()-w.ledger.Others())))
 }
 
 // gathered estimates what a batch gives back.

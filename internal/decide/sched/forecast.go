@@ -58,7 +58,7 @@ func (s *Scheduler) peak(w *worker) journal.Interval[int64] {
 			ready++
 		}
 	}
-	lazily := int64(lazy * float64(l.Ceiling()-l.Others()))
+	lazily := w.worthIt()
 	dead := s.gathered(w.ended) + s.gathered(w.going)
 	kept := max(0, l.Used()-dead-int64(len(w.running))*own/2)
 	value := kept + min(lazily+own, dead+int64(s.left)*own/max(ready, 1)) + slots*own
