@@ -265,10 +265,13 @@ func (d *driver) next(ctx context.Context) (more, idle bool) {
 // tell carries out what needs no daemon.
 func (d *driver) tell(s *station, a sched.Action) {
 	d.mu.Lock()
-	t := d.open[a.Unit]
+	t, open := d.open[a.Unit]
 	d.mu.Unlock()
 	switch a.Do {
 	case sched.Reject:
+		if !open {
+			return // it failed for another reason just now
+		}
 		d.settle(s, t)
 		d.e.fail(t, diag.Errorf(diag.Infeasible, "give it a budget of at least "+sizeText(a.Bytes), "no room for %s on the daemon's disk: %s", a.Unit, a.Why), false)
 	case sched.Stop:

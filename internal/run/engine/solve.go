@@ -111,7 +111,9 @@ func (e *Engine) solveShared(solve context.Context, stop context.CancelCauseFunc
 	log.limit(e.Opts.Deadlines.Step, stop)
 	_, err = w.Solver.Solve(solve, plan.Job{Definition: definition, Epoch: e.Fleet.Epoch, Cache: e.cacheOf([]graph.Digest{step}, kindOf(v, step))}, func(r journal.StepRecord) { log.record(log.fetched(r)) })
 	log.flush()
-	if err == nil {
+	if err == nil && e.steps.executed(step) {
+		// What was only found in a registry is fetched by the first image that
+		// needs it, which must know where from.
 		s.has([]graph.Digest{step})
 	}
 	return err

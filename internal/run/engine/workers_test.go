@@ -11,6 +11,7 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
+	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 	"github.com/lapstrake/lapstrake/internal/run/engine"
 	"github.com/lapstrake/lapstrake/internal/run/worker"
@@ -53,20 +54,13 @@ func TestWorkers(t *testing.T) {
 		t.Fatalf("%v: %d built, %+v", r.err, r.sum.Built, r.sum.Failures)
 	}
 	on := map[string]int{}
-	shared := 0
 	for _, ev := range eventsOf(t, run) {
-		switch ev.Kind {
-		case journal.UnitStarted:
+		if ev.Kind == journal.UnitStarted {
 			on[ev.Worker]++
-		case journal.StepDone:
-			var d journal.StepData
-			if ev.Decode(&d) == nil && d.Shared && !d.Cached && d.Kind == "exec" {
-				shared++
-			}
 		}
 	}
-	if shared != 1 {
-		t.Errorf("the shared step ran %d times", shared)
+	if n := sharedRuns(t, run); n != 1 {
+		t.Errorf("the shared step ran %d times", n)
 	}
 	if len(on) != 2 {
 		t.Errorf("images were started on %v", on)
@@ -114,18 +108,13 @@ func TestWorkersAfar(t *testing.T) {
 	if r.err != nil || r.sum.Built != n {
 		t.Fatalf("%v: %d of %d built: %s", r.err, r.sum.Built, n, failures(r.sum))
 	}
-	started, lost, shared := map[string]int{}, map[string]int{}, 0
+	started, lost := map[string]int{}, map[string]int{}
 	for _, ev := range eventsOf(t, run) {
 		switch ev.Kind {
 		case journal.UnitStarted:
 			started[ev.Unit]++
 		case journal.WorkerLost:
 			lost[ev.Worker]++
-		case journal.StepDone:
-			var d journal.StepData
-			if ev.Decode(&d) == nil && d.Shared && !d.Cached && d.Kind == "exec" {
-				shared++
-			}
 		}
 	}
 	again := 0
@@ -133,8 +122,8 @@ func TestWorkersAfar(t *testing.T) {
 		again += k - 1
 	}
 	t.Logf("lost %v, %d images started again", lost, again)
-	if shared != 1 {
-		t.Errorf("the shared step ran %d times", shared)
+	if n := sharedRuns(t, run); n != 1 {
+		t.Errorf("the shared step ran %d times", n)
 	}
 	if lost[addrs[1]] == 0 || lost[addrs[2]] == 0 {
 		t.Errorf("workers lost: %v", lost)
@@ -156,4 +145,33 @@ func TestWorkerForAnotherPlatform(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestCache: a fresh daemon that has nothing but a registry fetches what shared
+// steps made, and does not run them.
+func TestCache(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 3)
+	dir := w.dockerfile(fmt.Sprintf(eachOnItsBase, testfleet.Builder(w.host)), map[string]string{})
+	opts := engine.Options{Cache: w.host + "/cache"}
+	for i, repo := range []string{"first", "second"} {
+		r, run := w.onMany(t.Context(), w.fleet(dir, repo), opts, workertest.New(t, worker.Options{}).Addr())
+		if r.err != nil || r.sum.Built != 3 {
+			t.Fatalf("%s: %v: %d built: %s", repo, r.err, r.sum.Built, failures(r.sum))
+		}
+		if got, want := sharedRuns(t, run), 1-i; got != want {
+			t.Errorf("%s: the shared step ran %d times, not %d", repo, got, want)
+		}
+	}
+}
+
+// sharedRuns counts the executions of shared steps in a run.
+func sharedRuns(t *testing.T, run string) (n int) {
+	for _, ev := range eventsOf(t, run) {
+		var d journal.StepData
+		if ev.Kind == journal.StepDone && ev.Decode(&d) == nil && d.Shared && !d.Cached && d.Kind == graph.KindExec {
+			n++
+		}
+	}
+	return n
 }
