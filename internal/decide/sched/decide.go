@@ -205,11 +205,11 @@ func (s *Scheduler) fits(w *worker, u *unit) (bytes int64, ok bool) {
 		if bytes > room || u.stops >= stopsMost {
 			return 0, false
 		}
-		if !known && s.bounded() {
+		if !known && w.bounded() {
 			return room, w.idle() && !w.releasing && w.ended.images == 0
 		}
 		if !known {
-			bytes = max(bytes, room/s.parts())
+			bytes = max(bytes, room/s.parts(w))
 		}
 		return bytes, true
 	}
@@ -218,19 +218,16 @@ func (s *Scheduler) fits(w *worker, u *unit) (bytes int64, ok bool) {
 		return 0, false
 	}
 	if !known {
-		return max(min(bytes, room), room/s.parts()), true
+		return max(min(bytes, room), room/s.parts(w)), true
 	}
 	return min(bytes, room), true
 }
 
-// bounded tells whether the user set a budget.
-func (s *Scheduler) bounded() bool { return s.limits.Budget > 0 || s.limits.Share > 0 }
-
 // parts is into how many parts the room is divided for images of which nothing
 // is known: with a budget the first one gets all of it, otherwise each no more
 // than half of its slot's.
-func (s *Scheduler) parts() int64 {
-	if s.bounded() {
+func (s *Scheduler) parts(w *worker) int64 {
+	if w.bounded() {
 		return 1
 	}
 	return int64(2 * max(s.limits.Jobs, 1))

@@ -231,14 +231,14 @@ func TestPromiseOfBase(t *testing.T) {
 			t.Errorf("there is room for %d bytes, not %d", got, want)
 		}
 	}
-	own, layer := int64(115), int64(40)
+	own, layer, size := int64(115), int64(40), int64(1000-1000/50) // a little is left free
 	if got := p.give(journal.Queued, "", nil); got != "start i0, start i1" {
 		t.Fatal(got)
 	}
-	room(1000 - 2*own - 2*layer) // i1 pays for nothing but itself
+	room(size - 2*own - 2*layer) // i1 pays for nothing but itself
 	p.s.limits.Jobs = 1          // nothing else starts
 	p.give(journal.UnitRetried, "i0", reason(journal.RetryPassing))
-	room(1000 - own - 2*layer)
+	room(size - own - 2*layer)
 	p.give(journal.WorkerLost, "a", nil)
-	room(1000)
+	room(size)
 }

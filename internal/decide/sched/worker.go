@@ -12,6 +12,7 @@ import (
 type worker struct {
 	name    string
 	ready   bool
+	rule    budget.Rule
 	ledger  *budget.Ledger // nil when its disk is not known, and its records are not ours
 	reading journal.DiskData
 	queue   []*unit
@@ -90,6 +91,22 @@ func (s *Scheduler) worker(name string) *worker {
 	return nil
 }
 
+// rule is what a worker may use: its own, else the run's. Without any, a little is
+// left free, as a disk that is full stops more than this run.
+func (s *Scheduler) rule(d journal.WorkerData) budget.Rule {
+	r := budget.Rule{Bytes: d.Budget, Share: d.Share, LeaveFree: d.LeaveFree}
+	if r == (budget.Rule{}) {
+		r = budget.Rule{Bytes: s.limits.Budget, Share: s.limits.Share, LeaveFree: s.limits.LeaveFree}
+	}
+	if r == (budget.Rule{}) {
+		r.LeaveFree = min(d.Disk.Total/50, 1<<30)
+	}
+	return r
+}
+
+// bounded tells whether the user set a budget for a worker.
+func (w *worker) bounded() bool { return w.rule.Bytes > 0 || w.rule.Share > 0 }
+
 func (s *Scheduler) workerReady(name string, d journal.WorkerData) {
 	w := s.worker(name)
 	if w == nil {
@@ -102,13 +119,14 @@ func (s *Scheduler) workerReady(name string, d journal.WorkerData) {
 		w.target = max(s.limits.Jobs, 1) // nothing would tell that it is too much
 		return
 	}
-	if !s.bounded() {
+	w.rule = s.rule(d)
+	if !w.bounded() {
 		w.target = max(w.target, 2)
 	}
 	w.reading = *d.Disk
 	r := budget.Reading{Used: d.Disk.Used, Free: d.Disk.Free, Total: d.Disk.Total}
 	if w.ledger == nil {
-		w.ledger = budget.New(budget.Rule{Bytes: s.limits.Budget, Share: s.limits.Share, LeaveFree: s.limits.LeaveFree}, r, d.Holds)
+		w.ledger = budget.New(w.rule, r, d.Holds)
 		return
 	}
 	w.ledger.Read(r, false)

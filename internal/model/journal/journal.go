@@ -97,6 +97,11 @@ type WorkerData struct {
 	Disk *DiskData `json:"disk,omitempty"`
 	// Holds are the bytes that the daemon held of it then.
 	Holds int64 `json:"holds,omitempty"`
+	// Budget, Share and LeaveFree are as in SchedulingData, for this worker
+	// instead of the run's; all 0: the run's.
+	Budget    int64   `json:"budget,omitempty"`
+	Share     float64 `json:"share,omitempty"`
+	LeaveFree int64   `json:"leaveFree,omitempty"`
 	// Versions are versions of programs by name.
 	Versions map[string]string `json:"versions,omitempty"`
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/decide/publish"
 	"github.com/lapstrake/lapstrake/internal/decide/release"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 	"github.com/lapstrake/lapstrake/internal/run/meter"
 	"github.com/lapstrake/lapstrake/internal/run/worker"
@@ -30,6 +32,8 @@ type DaemonOptions struct {
 	Buildkitd, Runc string
 	// CACert, Cert and Key are PEM files for a tcp:// daemon with TLS.
 	CACert, Cert, Key string
+	// Disk is what the daemon may use instead of the engine's Options.Disk.
+	Disk fleet.Disk
 }
 
 // TLS is what dialing a tcp:// daemon needs.
@@ -108,7 +112,7 @@ func (d *Daemon) Connect(ctx context.Context) (*Worker, error) {
 			w.Versions["buildkit"] = v
 		}
 		w.Disk, w.Gone = disk{records{d.client}, d.embedded}, d.embedded.Died()
-	} else if limit := d.eng.Opts.Disk.Bytes; limit > 0 {
+	} else if limit := cmp.Or(d.opts.Disk, d.eng.Opts.Disk).Bytes; limit > 0 {
 		w.Disk = &distant{records: records{d.client}, limit: limit}
 	}
 	return w, nil
@@ -276,7 +280,7 @@ func (d *Daemon) Connector() Connector {
 	if name == "" {
 		name = "embedded"
 	}
-	return Connector{Name: name, Connect: d.Connect}
+	return Connector{Name: name, Disk: d.opts.Disk, Connect: d.Connect}
 }
 
 // isLoopback tells whether host names the machine that it is used on.

@@ -192,7 +192,7 @@ func (e *Engine) begin(ctx context.Context) (run context.Context, end func()) {
 	e.over = make(chan struct{})
 	e.stations = nil
 	for _, c := range e.Workers {
-		e.stations = append(e.stations, &station{e: e, name: c.Name, connect: c.Connect})
+		e.stations = append(e.stations, &station{e: e, name: c.Name, disk: c.Disk, connect: c.Connect})
 	}
 	if e.Run != nil {
 		e.releases.keep = e.Run.firstRecords

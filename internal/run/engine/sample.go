@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 )
 
@@ -72,7 +73,10 @@ func (s *station) reading() (d journal.DiskData, ok bool) {
 	if err != nil {
 		return d, false
 	}
-	disk := s.e.Opts.Disk
+	disk := s.disk
+	if disk == (fleet.Disk{}) {
+		disk = s.e.Opts.Disk
+	}
 	if d.Budget = disk.Bytes; disk.Share > 0 {
 		d.Budget = int64(disk.Share * float64(d.Total))
 	}

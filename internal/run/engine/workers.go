@@ -9,6 +9,7 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 )
@@ -17,6 +18,8 @@ import (
 type Connector struct {
 	// Name is unique among the workers of a run.
 	Name string
+	// Disk is what the worker may use instead of Options.Disk; zero: the same.
+	Disk fleet.Disk
 	// Connect starts or reaches the worker. It is called when an image first
 	// needs a solve, and again each time that the worker was lost; it then lets
 	// go of what the earlier call returned. Calls do not overlap.
@@ -43,6 +46,7 @@ var errLost = errors.New("the worker is gone")
 type station struct {
 	e       *Engine
 	name    string
+	disk    fleet.Disk
 	connect func(ctx context.Context) (*Worker, error)
 
 	mu     sync.Mutex
@@ -186,7 +190,7 @@ func (s *station) live(ctx context.Context, w *Worker) *life {
 
 // ready tells that a worker is there, and what it holds.
 func (s *station) ready(l *life) {
-	data := journal.WorkerData{Versions: l.Versions, Address: l.Address}
+	data := journal.WorkerData{Versions: l.Versions, Address: l.Address, Budget: s.disk.Bytes, Share: s.disk.Share, LeaveFree: s.disk.LeaveFree}
 	if l.Disk != nil {
 		if d, err := l.Disk.Space(); err == nil {
 			data.Disk = &d

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lapstrake/lapstrake/internal/decide/summary"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
 	"github.com/lapstrake/lapstrake/internal/run/engine"
 	"github.com/lapstrake/lapstrake/internal/show/text"
@@ -58,6 +59,11 @@ func (a *app) runBuild(ctx context.Context, b *buildFlags, args []string) error 
 	workers, err := b.worker.list(eng.Fleet.Workers)
 	if err != nil {
 		return err
+	}
+	if limits.disk != (fleet.Disk{}) {
+		for i := range workers {
+			workers[i].Disk = fleet.Disk{} // the flag wins
+		}
 	}
 	limits = limits.or(eng.Fleet)
 	eng.Opts.Jobs, eng.Opts.Cache, eng.Opts.Disk, eng.Opts.Deadlines = b.jobs, b.cache, limits.disk, limits.deadlines

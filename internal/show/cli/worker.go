@@ -90,7 +90,7 @@ func (w *workerFlags) list(file []fleet.Worker) ([]fleet.Worker, error) {
 func (w *workerFlags) daemon(of fleet.Worker) engine.DaemonOptions {
 	return engine.DaemonOptions{
 		Address: of.Address, Buildkitd: w.buildkitd, Runc: w.runc,
-		CACert: of.CA, Cert: of.Cert, Key: of.Key,
+		CACert: of.CA, Cert: of.Cert, Key: of.Key, Disk: of.Disk,
 	}
 }
 
@@ -102,7 +102,7 @@ func (w *workerFlags) daemons(eng *engine.Engine, state string, of []fleet.Worke
 	var out daemons
 	for _, o := range of {
 		d := engine.NewDaemon(eng, state, w.daemon(o))
-		eng.Workers = append(eng.Workers, engine.Connector{Name: o.Title(), Connect: d.Connect})
+		eng.Workers = append(eng.Workers, engine.Connector{Name: o.Title(), Disk: o.Disk, Connect: d.Connect})
 		out = append(out, d)
 	}
 	return out
