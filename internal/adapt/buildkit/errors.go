@@ -173,7 +173,9 @@ func solveError(ctx context.Context, op string, err error, def *definition, step
 // infra tells errors of a step that are not the recipe's from the others.
 func infra(err error) bool {
 	code := grpcerrors.Code(err)
-	return code == codes.Unavailable || code == codes.Canceled || full(err.Error())
+	// After its disk was full, a daemon may miss what it was about to commit.
+	broken := strings.Contains(err.Error(), "snapshot does not exist")
+	return code == codes.Unavailable || code == codes.Canceled || broken || full(err.Error())
 }
 
 func full(text string) bool {

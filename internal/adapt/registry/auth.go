@@ -28,8 +28,8 @@ const pingMemory = 10 * time.Second
 // How many tokens in all one request may use up, and how many fresh ones a host
 // may refuse in a row.
 const (
-	maxRenewals = 3
-	maxStrikes  = 2
+	maxRenewals = 6
+	maxStrikes  = 5
 )
 
 // grant is what a request must be allowed to do.

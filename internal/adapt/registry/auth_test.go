@@ -433,7 +433,7 @@ func TestChallengeScope(t *testing.T) {
 		tokens          []int // after each look
 	}{
 		// Another token may do, but not for ever.
-		{"in vain", `,scope="repository:a/b:pull"`, []int{3, 4}},
+		{"in vain", `,scope="repository:a/b:pull"`, []int{6, 7}},
 		{"not allowed", `,scope="repository:a/b:pull",error="insufficient_scope"`, []int{1, 2}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -147,8 +147,11 @@ func TestBudgetAfar(t *testing.T) {
 	if r.err != nil || r.sum.Built != 8 {
 		t.Fatalf("%v: %d built: %s", r.err, r.sum.Built, failures(r.sum))
 	}
-	if r.sum.DiskPeakBytes == nil || *r.sum.DiskPeakBytes > budget || *r.sum.DiskPeakBytes < budget/4 {
-		t.Errorf("the peak is %v of %d", r.sum.DiskPeakBytes, budget)
+	// Its records are summed up every other second: an image may come between.
+	if p := r.sum.DiskPeakBytes; p == nil {
+		t.Error("the daemon's records were not read")
+	} else if *p > budget+70<<20 || *p < budget/4 {
+		t.Errorf("the peak is %d of %d", *p, budget)
 	}
 	if r.sum.ReleasedBytes == nil || *r.sum.ReleasedBytes < 8*50<<20 {
 		t.Errorf("released %v", r.sum.ReleasedBytes)
