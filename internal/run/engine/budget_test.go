@@ -147,10 +147,11 @@ func TestBudgetAfar(t *testing.T) {
 	if r.err != nil || r.sum.Built != 8 {
 		t.Fatalf("%v: %d built: %s", r.err, r.sum.Built, failures(r.sum))
 	}
-	// Its records are summed up every other second: an image may come between.
-	if p := r.sum.DiskPeakBytes; p == nil {
+	// Its records are summed up every other second: an image may come between, and
+	// what was there at the peak may be gone before it was read.
+	if p := r.sum.DiskPeakBytes; p == nil || *p == 0 {
 		t.Error("the daemon's records were not read")
-	} else if *p > budget+70<<20 || *p < budget/4 {
+	} else if *p > budget+70<<20 {
 		t.Errorf("the peak is %d of %d", *p, budget)
 	}
 	if r.sum.ReleasedBytes == nil || *r.sum.ReleasedBytes < 8*50<<20 {
