@@ -7,6 +7,7 @@
 package release
 
 import (
+	"maps"
 	"strings"
 
 	"github.com/lapstrake/lapstrake/internal/model/fact"
@@ -28,9 +29,9 @@ type Record struct {
 type Victims struct {
 	// IDs are in an order in which children come before their parents.
 	IDs []string
-	// Own are the bytes of records above a base, Base those of base layers, and
-	// Compressed what the same layers take in a registry.
-	Own, Base, Compressed int64
+	// Layers are those of the IDs that are layers of bases, with the bytes that
+	// each takes in a registry.
+	Layers map[string]int64
 }
 
 // Dead returns the records to release. before holds the ids that existed when the run started; done and live are the
@@ -62,16 +63,8 @@ func Dead(records []Record, before map[string]bool, done, live []*fact.Base) Vic
 		}
 	}
 	g.keep(victims, before)
-	out := Victims{IDs: g.leavesFirst(victims)}
-	for _, id := range out.IDs {
-		if compressed, ok := layers[id]; ok {
-			out.Base += g.byID[id].Bytes
-			out.Compressed += compressed
-		} else {
-			out.Own += g.byID[id].Bytes
-		}
-	}
-	return out
+	maps.DeleteFunc(layers, func(id string, _ int64) bool { return !victims[id] })
+	return Victims{IDs: g.leavesFirst(victims), Layers: layers}
 }
 
 // prefixes holds every chain of layers that a live base starts with.

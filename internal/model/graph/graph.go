@@ -104,6 +104,16 @@ type Graph struct {
 	Steps []Step `json:"steps"`
 }
 
+// Step finds a step by its digest; nil when there is none.
+func (g *Graph) Step(d Digest) *Step {
+	for i := range g.Steps {
+		if g.Steps[i].Digest == d {
+			return &g.Steps[i]
+		}
+	}
+	return nil
+}
+
 // Count returns the number of steps that do work on their own: shared ones and
 // those bound to the base. Source steps count, merges do not.
 func (g *Graph) Count() (shared, baseBound int) {

@@ -201,13 +201,13 @@ func (d records) Records(ctx context.Context) ([]release.Record, error) {
 }
 
 // Release implements [Disk].
-func (d records) Release(ctx context.Context, ids []string) (int, int64, error) {
-	gone, err := d.client.Release(ctx, ids)
-	var bytes int64
-	for _, r := range gone {
-		bytes += r.Bytes
+func (d records) Release(ctx context.Context, ids []string) ([]string, error) {
+	records, err := d.client.Release(ctx, ids)
+	gone := make([]string, len(records))
+	for i, r := range records {
+		gone[i] = r.ID
 	}
-	return len(gone), bytes, err
+	return gone, err
 }
 
 // distant is the storage of a daemon whose file system cannot be read. What it

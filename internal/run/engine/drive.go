@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -10,24 +9,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
 	"github.com/lapstrake/lapstrake/internal/decide/estimate"
 	"github.com/lapstrake/lapstrake/internal/decide/sched"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 )
-
-const (
-	// tries is how often a solve is tried that fails in passing; triesDisk and
-	// triesWorker how often one that ran out of disk or lost its daemon.
-	tries       = 3
-	triesDisk   = 12
-	triesWorker = 30
-)
-
-// errBudget is the cause that ends a solve to keep the disk budget.
-var errBudget = errors.New("stopped to keep the disk budget")
 
 // driver carries out one schedule: it gives the journal's events to the
 // scheduler and does what that answers.
@@ -99,7 +87,7 @@ func (d *driver) queue(ctx context.Context, tasks []task) {
 				continue
 			}
 			d.parts[step] = t.facts.Variant
-			ev := event(journal.SharedQueued, "", journal.SharedData{Name: nameOf(t.facts.Variant, step)})
+			ev := event(journal.SharedQueued, "", journal.SharedData{Name: t.facts.Variant.Graph.Step(step).Name})
 			ev.Step = step
 			e.append(ev)
 		}
@@ -273,12 +261,18 @@ func (d *driver) tell(s *station, a sched.Action) {
 			return // it failed for another reason just now
 		}
 		d.settle(s, t)
-		d.e.fail(t, diag.Errorf(diag.Infeasible, "give it a budget of at least "+sizeText(a.Bytes), "no room for %s on the daemon's disk: %s", a.Unit, a.Why), false)
+		d.e.fail(t, diag.Errorf(diag.Infeasible, "give it a budget of at least "+sizeOf(a.Bytes), "no room for %s on the daemon's disk: %s", a.Unit, a.Why), false)
 	case sched.Stop:
 		d.e.abort(fmt.Errorf("the time limit cannot be kept: %s", a.Why))
 	case sched.Wait:
-		d.e.note(journal.Note, a.Unit, journal.NoteData{Level: "warning", Text: a.Why + ": " + sizeText(a.Bytes) + " more are needed before the next image can start"})
+		d.e.note(journal.Note, a.Unit, journal.NoteData{Level: "warning", Text: a.Why + ": " + sizeOf(a.Bytes) + " more are needed before the next image can start"})
 	}
+}
+
+// sizeOf is a size for people to read and to give: whole mebibytes.
+func sizeOf(n int64) string {
+	const mega = 1 << 20
+	return fleet.Disk{Bytes: (n + mega - 1) / mega * mega}.String()
 }
 
 func (d *driver) work(ctx context.Context, s *station, l *life, a sched.Action) {
@@ -292,68 +286,25 @@ func (d *driver) work(ctx context.Context, s *station, l *life, a sched.Action) 
 	}
 }
 
-// attempt runs work with a context that ends with the life of the worker, with
-// the deadline, and when the scheduler cancels key. Its error is errBudget,
-// errLost, or what else came of the work.
+// attempt is [station.attempt] with a context that the scheduler can cancel by key.
 func (d *driver) attempt(ctx context.Context, s *station, l *life, key string, within time.Duration, work func(solve context.Context, stop context.CancelCauseFunc) error) error {
-	solve, stop := context.WithCancelCause(l.ctx)
-	defer stop(nil)
-	if within > 0 {
-		timer := time.AfterFunc(within, func() { stop(fmt.Errorf("%w: more than %s", errImageDeadline, within)) })
-		defer timer.Stop()
-	}
-	d.mu.Lock()
-	d.cancels[key] = stop
-	d.mu.Unlock()
-	defer func() {
+	return s.attempt(ctx, l, within, func(solve context.Context, stop context.CancelCauseFunc) error {
 		d.mu.Lock()
-		delete(d.cancels, key)
+		d.cancels[key] = stop
 		d.mu.Unlock()
-	}()
-	began := time.Now()
-	err := work(solve, stop)
-	if err == nil || ctx.Err() != nil {
-		return err
-	}
-	switch cause := context.Cause(solve); {
-	case errors.Is(cause, errBudget), errors.Is(cause, errLost):
-		return cause
-	case errors.Is(cause, errImageDeadline), errors.Is(cause, errStepDeadline):
-		if !l.answers() {
-			s.lost(l, cause)
-			return errLost
-		}
-		return diag.Errorf(diag.Step, "see what it waits for, or give it more time (deadlines in the fleet file)", "%w", cause)
-	case errors.Is(err, buildkit.ErrLost):
-		s.lost(l, err)
-		return errLost
-	case !errors.Is(err, buildkit.ErrNoSpace) && s.wasFull(began):
-		return fmt.Errorf("%w: %w", buildkit.ErrNoSpace, err)
-	}
-	return err
+		defer func() {
+			d.mu.Lock()
+			delete(d.cancels, key)
+			d.mu.Unlock()
+		}()
+		return work(solve, stop)
+	})
 }
 
-// errImageDeadline is the cause that ends an image that takes too long.
-var errImageDeadline = errors.New("the image took too long")
-
 // retry decides what the error of an attempt means: the reason to try again, or
-// "" when it is final. It makes room when the disk is full, and pauses before
-// what failed in passing is tried again.
+// "" when it is final.
 func (d *driver) retry(ctx context.Context, s *station, key string, err error) (reason string) {
-	most := tries
-	switch {
-	case errors.Is(err, errBudget):
-		reason, most = journal.RetryBudget, triesDisk
-	case errors.Is(err, errLost):
-		reason, most = journal.RetryWorker, triesWorker
-	case errors.Is(err, buildkit.ErrNoSpace):
-		reason, most = journal.RetryDisk, triesDisk
-		d.e.relieve(s)
-	case passing(err):
-		reason = journal.RetryPassing
-	default:
-		return ""
-	}
+	reason, most := blame(err)
 	d.mu.Lock()
 	d.tried[tried{key, reason}]++
 	n := d.tried[tried{key, reason}]
@@ -361,17 +312,13 @@ func (d *driver) retry(ctx context.Context, s *station, key string, err error) (
 	if n >= most {
 		return ""
 	}
-	if reason == journal.RetryPassing {
-		select {
-		case <-time.After(solvePause << (n - 1)):
-		case <-ctx.Done():
-		}
-	}
+	s.mend(ctx, reason, n)
 	return reason
 }
 
 // share makes one shared step.
 func (d *driver) share(ctx context.Context, s *station, l *life, step graph.Digest) {
+	name := journal.SharedData{Name: d.parts[step].Graph.Step(step).Name}
 	note := func(kind journal.Kind, data any) {
 		ev := event(kind, "", data)
 		ev.Step, ev.Worker = step, s.name
@@ -379,12 +326,12 @@ func (d *driver) share(ctx context.Context, s *station, l *life, step graph.Dige
 	}
 	d.e.phase(journal.PhaseStarted, "shared")
 	defer d.e.phase(journal.PhaseEnded, "shared")
-	note(journal.SharedStarted, journal.SharedData{Name: nameOf(d.parts[step], step)})
+	note(journal.SharedStarted, name)
 	err := d.attempt(ctx, s, l, string(step), 0, func(solve context.Context, stop context.CancelCauseFunc) error {
 		return d.e.solveShared(solve, stop, s, l.Worker, d.parts[step], step)
 	})
 	if err == nil {
-		note(journal.SharedReady, journal.SharedData{Name: nameOf(d.parts[step], step)})
+		note(journal.SharedReady, name)
 		return
 	}
 	reason := d.retry(ctx, s, string(step), err)
@@ -403,16 +350,6 @@ func (d *driver) share(ctx context.Context, s *station, l *life, step graph.Dige
 	}
 }
 
-// nameOf is the name of a step of v.
-func nameOf(v *graph.Variant, step graph.Digest) string {
-	for _, s := range v.Graph.Steps {
-		if s.Digest == step {
-			return s.Name
-		}
-	}
-	return ""
-}
-
 // start makes one image.
 func (d *driver) start(ctx context.Context, s *station, l *life, a sched.Action) {
 	d.mu.Lock()
@@ -421,9 +358,7 @@ func (d *driver) start(ctx context.Context, s *station, l *life, a sched.Action)
 	if !ok {
 		return
 	}
-	ev := event(journal.UnitStarted, a.Unit, journal.UnitData{Action: string(t.unit.Action), Key: t.unit.Key, Promised: a.Bytes})
-	ev.Worker = s.name
-	d.e.append(ev)
+	s.note(journal.UnitStarted, a.Unit, journal.UnitData{Action: string(t.unit.Action), Key: t.unit.Key, Promised: a.Bytes})
 	var image made
 	err := d.attempt(ctx, s, l, a.Unit, d.e.Opts.Deadlines.Image, func(solve context.Context, stop context.CancelCauseFunc) (err error) {
 		image, err = d.e.solveOne(ctx, solve, stop, s, l.Worker, t)
@@ -443,8 +378,6 @@ func (d *driver) start(ctx context.Context, s *station, l *life, a sched.Action)
 	default:
 		data := failData(err)
 		data.Reason = reason
-		ev := event(journal.UnitRetried, a.Unit, data)
-		ev.Worker = s.name
-		d.e.append(ev)
+		s.note(journal.UnitRetried, a.Unit, data)
 	}
 }

@@ -2,9 +2,9 @@
 // the plan's actions against a daemon and a registry, and writes what happened
 // to the journal.
 //
-// Failure domains are the image, the shared step and the registry: one image's
-// failure never stops another, a shared step's failure stops exactly the images
-// that need it. When the context is cancelled nothing new starts, solves are
+// Failure domains are the image, the shared step, the worker and the registry:
+// one image's failure never stops another, a shared step's failure stops exactly
+// the images that need it, and what ran on a worker that is lost is made again. When the context is cancelled nothing new starts, solves are
 // cancelled in the daemon too, and the same command goes on later.
 package engine
 
@@ -47,14 +47,14 @@ type Solver interface {
 
 // Disk is the daemon's storage.
 //
-// Release removes exactly the records named and those it reports; records that
-// are in use or have children stay. Space is that of the file system. Relieve
+// Release removes the records named, but those that are in use or have children,
+// and returns the ids of those that went, also with an error. Space is that of the file system. Relieve
 // gives up what was kept for the case that the file system is full, so that the
 // daemon can work again, and Recover keeps it anew when there is room; both may
 // be called at any time and any number of times.
 type Disk interface {
 	Records(ctx context.Context) ([]release.Record, error)
-	Release(ctx context.Context, ids []string) (records int, bytes int64, err error)
+	Release(ctx context.Context, ids []string) (gone []string, err error)
 	Space() (journal.DiskData, error)
 	Relieve() error
 	Recover() error
@@ -79,7 +79,8 @@ type Options struct {
 	Planner planner.Options
 	// CachedBases trusts what a tag resolved to earlier and sends no request for it.
 	CachedBases bool
-	// Jobs is the number of solves at once; 0 means one per two cores, at least 2.
+	// Jobs is the most solves at once on one worker; 0 means the fleet's, else one
+	// per core, at least 2.
 	Jobs int
 	// Publishers is the number of images that are published at once; 0 means 16.
 	Publishers int
@@ -181,8 +182,8 @@ func (e *Engine) Build(ctx context.Context, planned func(*plan.Plan) error) (*pl
 	return p, e.carryOut(ctx, tasks)
 }
 
-// begin makes the run's context, which the time limit and [Engine.lose] end, and
-// the stations. end must be called when nothing runs any more.
+// begin makes the run's context, which the time limit ends, and a journal that
+// cannot be written, and the stations. end must be called when nothing runs any more.
 func (e *Engine) begin(ctx context.Context) (run context.Context, end func()) {
 	stop := func() {}
 	if limit := e.Opts.Deadlines.Run; limit > 0 {
@@ -216,8 +217,8 @@ func (e *Engine) finish() {
 	}
 }
 
-// foresee starts the daemons as soon as one image is known to need one, while
-// others are still being resolved.
+// foresee starts the daemons, and the shared layers of appends, as soon as one
+// image is known to need them, while others are still being resolved.
 func (e *Engine) foresee(ctx context.Context, in *planner.Input, f *planner.Facts) {
 	u := planner.Decide(in, f)
 	switch {
@@ -226,7 +227,7 @@ func (e *Engine) foresee(ctx context.Context, in *planner.Input, f *planner.Fact
 			s.ask(ctx)
 		}
 	case u.Action == plan.Append && u.Layers != "" && !in.LayersKnown(u.Layers):
-		e.stations[0].ask(ctx)
+		e.layers(ctx, task{u, f})
 	}
 }
 
@@ -379,25 +380,29 @@ func (e *Engine) durable(kind journal.Kind, unit string, data any) error {
 	if e.Run == nil {
 		return nil
 	}
-	return e.Run.AppendDurable(event(kind, unit, data))
+	return e.write(e.Run.AppendDurable, event(kind, unit, data))
 }
 
-// append writes an event. The journal may be on the disk that a daemon fills:
-// then what was kept for that case is given up and the event written once more.
-// A journal that cannot be written ends the run, as nothing would know what
-// happens in it.
 func (e *Engine) append(ev journal.Event) error {
 	if e.Run == nil {
 		return nil
 	}
-	err := e.Run.Append(ev)
+	return e.write(e.Run.Append, ev)
+}
+
+// write writes an event. The journal may be on the disk that a daemon fills: then
+// what was kept for that case is given up and the event written once more. A
+// journal that cannot be written ends the run, as nothing would know what happens
+// in it.
+func (e *Engine) write(append func(journal.Event) error, ev journal.Event) error {
+	err := append(ev)
 	if err == nil {
 		return nil
 	}
 	for _, s := range e.stations {
 		e.relieve(s)
 	}
-	if err = e.Run.Append(ev); err != nil && e.abort != nil {
+	if err = append(ev); err != nil && e.abort != nil {
 		e.abort(err)
 	}
 	return err

@@ -68,8 +68,9 @@ func (r *releases) done(worker string, base *fact.Base) {
 	r.ended[worker]++
 }
 
-// state is what a decision about a worker's records rests on.
-func (r *releases) state(worker string) (before map[string]bool, done, live []*fact.Base, images int) {
+// take returns what a decision about a worker's records rests on, with the number
+// of images that the release is for; back gives those back when it failed.
+func (r *releases) take(worker string) (before map[string]bool, done, live []*fact.Base, images int, back func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for d, n := range r.users {
@@ -81,15 +82,17 @@ func (r *releases) state(worker string) (before map[string]bool, done, live []*f
 	}
 	images = r.ended[worker]
 	r.ended[worker] = 0
-	return r.before[worker], done, live, images
+	return r.before[worker], done, live, images, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.ended[worker] += images
+	}
 }
 
 // release gives the dead records of a worker back and writes down what came of
 // it. It ends within the deadline whatever the daemon does.
 func (e *Engine) release(ctx context.Context, s *station, l *life) {
-	ev := event(journal.Releasing, "", struct{}{})
-	ev.Worker = s.name
-	e.append(ev)
+	s.note(journal.Releasing, "", struct{}{})
 	e.phase(journal.PhaseStarted, "release")
 	defer e.phase(journal.PhaseEnded, "release")
 	start := time.Now()
@@ -99,55 +102,62 @@ func (e *Engine) release(ctx context.Context, s *station, l *life) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	data, err := e.releaseNow(ctx, s.name, l.Disk)
+	data, err := e.releaseDead(ctx, s.name, l.Disk)
 	data.Took = time.Since(start)
 	if err != nil {
 		data.Error = err.Error()
 		data.TimedOut = errors.Is(ctx.Err(), context.DeadlineExceeded)
 	}
-	ev = event(journal.Released, "", data)
-	ev.Worker = s.name
-	e.append(ev)
+	s.note(journal.Released, "", data)
 }
 
-func (e *Engine) releaseNow(ctx context.Context, worker string, disk Disk) (journal.ReleaseData, error) {
-	var data journal.ReleaseData
-	before, done, live, images := e.releases.state(worker)
+// releaseDead releases what is dead now. With an error the result holds what went
+// before it.
+func (e *Engine) releaseDead(ctx context.Context, worker string, disk Disk) (data journal.ReleaseData, err error) {
+	before, done, live, images, back := e.releases.take(worker)
 	records, err := disk.Records(ctx)
 	if err != nil {
+		back()
 		return data, err
 	}
 	dead := release.Dead(records, before, done, live)
-	data.Images = images
-	data.Before = byType(records, nil)
-	data.After = data.Before
-	if len(dead.IDs) == 0 {
-		return data, nil
+	var gone []string
+	if len(dead.IDs) > 0 {
+		gone, err = disk.Release(ctx, dead.IDs)
 	}
-	data.Records, data.Bytes, err = disk.Release(ctx, dead.IDs)
+	data = released(records, dead, gone)
 	if err != nil {
-		data.After = nil
+		back()
+		data.After = nil // what stays is not known
 		return data, err
 	}
-	data.Own, data.Base, data.Compressed = dead.Own, dead.Base, dead.Compressed
-	gone := make(map[string]bool, len(dead.IDs))
-	for _, id := range dead.IDs {
-		gone[id] = true
-	}
-	data.After = byType(records, gone)
+	data.Images = images
 	if err := disk.Recover(); err != nil {
 		e.note(journal.Note, "", journal.NoteData{Level: "warning", Text: err.Error()})
 	}
 	return data, nil
 }
 
-// byType sums records by their type, without those that are gone.
-func byType(records []release.Record, gone map[string]bool) map[string]int64 {
-	out := map[string]int64{}
+// released sums up what went.
+func released(records []release.Record, dead release.Victims, gone []string) journal.ReleaseData {
+	data := journal.ReleaseData{Records: len(gone), Before: map[string]int64{}, After: map[string]int64{}}
+	went := make(map[string]bool, len(gone))
+	for _, id := range gone {
+		went[id] = true
+	}
 	for _, r := range records {
-		if !gone[r.ID] {
-			out[r.Type] += r.Bytes
+		data.Before[r.Type] += r.Bytes
+		if !went[r.ID] {
+			data.After[r.Type] += r.Bytes
+			continue
+		}
+		data.Bytes += r.Bytes
+		if compressed, ok := dead.Layers[r.ID]; ok {
+			data.Base += r.Bytes
+			data.Compressed += compressed
+		} else {
+			data.Own += r.Bytes
 		}
 	}
-	return out
+	return data
 }

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"strconv"
 	"sync"
 	"time"
 
@@ -56,9 +55,7 @@ func (s *station) sample(done <-chan struct{}) {
 			continue
 		}
 		last, at = d, time.Now()
-		ev := event(journal.Disk, "", d)
-		ev.Worker = s.name
-		s.e.append(ev)
+		s.note(journal.Disk, "", d)
 	}
 }
 
@@ -89,13 +86,4 @@ func (s *station) wasFull(since time.Time) bool {
 		return true
 	}
 	return s.full.Load() >= since.UnixNano()
-}
-
-// sizeText is a size for people.
-func sizeText(n int64) string {
-	const mega = 1 << 20
-	if n < 1<<30 {
-		return strconv.FormatInt((n+mega-1)/mega, 10) + "M"
-	}
-	return strconv.FormatFloat(float64(n+(1<<30)/20)/(1<<30), 'f', 1, 64) + "G"
 }

@@ -2,11 +2,7 @@ package engine
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"time"
 
-	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
 	"github.com/lapstrake/lapstrake/internal/decide/evidence"
 	"github.com/lapstrake/lapstrake/internal/decide/publish"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
@@ -107,9 +103,10 @@ func (e *Engine) solveShared(solve context.Context, stop context.CancelCauseFunc
 	if err != nil {
 		return err
 	}
+	job := plan.Job{Definition: definition, Epoch: e.Fleet.Epoch, Cache: e.cacheOf([]graph.Digest{step}, v.Graph.Step(step).Kind)}
 	log := e.solveSteps(s.name, "", planned(v, nil))
 	log.limit(e.Opts.Deadlines.Step, stop)
-	_, err = w.Solver.Solve(solve, plan.Job{Definition: definition, Epoch: e.Fleet.Epoch, Cache: e.cacheOf([]graph.Digest{step}, kindOf(v, step))}, func(r journal.StepRecord) { log.record(log.fetched(r)) })
+	_, err = w.Solver.Solve(solve, job, func(r journal.StepRecord) { log.record(log.fetched(r)) })
 	log.flush()
 	if err == nil && e.steps.executed(step) {
 		// What was only found in a registry is fetched by the first image that
@@ -117,16 +114,6 @@ func (e *Engine) solveShared(solve context.Context, stop context.CancelCauseFunc
 		s.has([]graph.Digest{step})
 	}
 	return err
-}
-
-// kindOf is the kind of a step of v.
-func kindOf(v *graph.Variant, step graph.Digest) graph.Kind {
-	for _, s := range v.Graph.Steps {
-		if s.Digest == step {
-			return s.Kind
-		}
-	}
-	return ""
 }
 
 // cacheOf is where shared steps are found in a registry, one reference for each
@@ -150,69 +137,32 @@ func (e *Engine) cacheOf(steps []graph.Digest, kind graph.Kind) plan.Cache {
 	return c
 }
 
-// solvePause is the pause before a solve that failed in passing is tried a
-// second time; the next ones are twice as long each.
-const solvePause = time.Second
-
-// persist runs a solve that many images wait for, and runs it again when it
-// failed in passing, found the disk full or lost its daemon: the daemon tries
-// hardly again what a registry did not answer, and has kept what is done.
-func (e *Engine) persist(ctx context.Context, s *station, job plan.Job, log *solveSteps) (plan.Built, error) {
+// persist runs a solve that many images wait for, and runs it again when that may
+// help: the daemon tries hardly again what a registry did not answer, and has
+// kept what is done.
+func (e *Engine) persist(ctx context.Context, s *station, job plan.Job, log *solveSteps) (built plan.Built, err error) {
 	for n := 1; ; n++ {
 		l, err := s.enter(ctx)
 		if err != nil {
-			return plan.Built{}, err
-		}
-		built, err := e.once(ctx, s, l, job, log)
-		l.busy.Done()
-		var most int
-		switch {
-		case err == nil || ctx.Err() != nil:
 			return built, err
-		case errors.Is(err, buildkit.ErrLost):
-			most = triesWorker
-		case errors.Is(err, buildkit.ErrNoSpace):
-			most = tries
-			e.relieve(s)
-		case passing(err):
-			most = tries
 		}
+		err = s.attempt(ctx, l, 0, func(solve context.Context, stop context.CancelCauseFunc) (err error) {
+			log.limit(e.Opts.Deadlines.Step, stop)
+			built, err = l.Solver.Solve(solve, job, log.record)
+			log.flush()
+			return err
+		})
+		l.busy.Done()
+		if err == nil || ctx.Err() != nil {
+			return built, err
+		}
+		reason, most := blame(err)
 		if n >= most {
 			return built, err
 		}
 		e.note(journal.Note, log.image, journal.NoteData{Level: "warning", Text: "tried again: " + err.Error()})
-		select {
-		case <-time.After(solvePause << min(n-1, 4)):
-		case <-ctx.Done():
-			return built, diag.Wrap(diag.Interrupted, "solve", context.Cause(ctx))
-		}
+		s.mend(ctx, reason, n)
 	}
-}
-
-// once runs a solve on a life of a worker.
-func (e *Engine) once(ctx context.Context, s *station, l *life, job plan.Job, log *solveSteps) (plan.Built, error) {
-	solve, stop := context.WithCancelCause(l.ctx)
-	defer stop(nil)
-	log.limit(e.Opts.Deadlines.Step, stop)
-	built, err := l.Solver.Solve(solve, job, log.record)
-	log.flush()
-	if err != nil && ctx.Err() == nil {
-		switch cause := context.Cause(solve); {
-		case errors.Is(cause, errLost):
-			err = fmt.Errorf("%w: %w", buildkit.ErrLost, err)
-		case cause != nil:
-			err = diag.Errorf(diag.Step, "", "%w", cause)
-		case errors.Is(err, buildkit.ErrLost):
-			s.lost(l, err)
-		}
-	}
-	return built, err
-}
-
-// passing tells whether a solve failed for a reason that may go away by itself:
-// one of the infrastructure that nothing is known to be done about.
-func passing(err error) bool {
-	return diag.KindOf(err) == diag.Infra && diag.HelpOf(err) == "" && !errors.Is(err, buildkit.ErrLost) && !errors.Is(err, buildkit.ErrNoSpace)
 }
 
 // spread brings the blobs of a manifest from one repository into another.

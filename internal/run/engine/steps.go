@@ -57,12 +57,8 @@ func failedShared(v *graph.Variant, err error) bool {
 	if !errors.As(err, &step) {
 		return false
 	}
-	for _, s := range v.Graph.Steps {
-		if s.Digest == step.Step {
-			return !s.BaseBound
-		}
-	}
-	return false
+	s := v.Graph.Step(step.Step)
+	return s != nil && !s.BaseBound
 }
 
 // planned finds the variant's step for a digest that the daemon reports; nil
@@ -95,10 +91,6 @@ type solveSteps struct {
 	stop   context.CancelCauseFunc
 	timers map[graph.Digest]*time.Timer
 }
-
-// errStepDeadline is the cause that ends a solve when one of its steps takes
-// too long.
-var errStepDeadline = errors.New("a step took too long")
 
 // limit ends the solve by stop when one of its planned steps takes longer than
 // within.

@@ -39,7 +39,7 @@ const (
 )
 
 // errLost is the cause that ends solves on a worker that is gone.
-var errLost = errors.New("the worker is gone")
+var errLost = diag.Errorf(diag.Infra, "see the daemon's log; is it running?", "the worker is gone")
 
 // station is one worker as the engine uses it: connected when first needed, and
 // again after it was lost. A life is the time between the two.
@@ -54,6 +54,13 @@ type station struct {
 	shared map[graph.Digest]bool // steps whose results the daemon has
 
 	full atomic.Int64 // when its disk was last seen full, in Unix nanoseconds
+}
+
+// note appends an event about an image, or none, on this worker.
+func (s *station) note(kind journal.Kind, unit string, data any) {
+	ev := event(kind, unit, data)
+	ev.Worker = s.name
+	s.e.append(ev)
 }
 
 // has notes that the daemon has the results of shared steps.
@@ -204,9 +211,7 @@ func (s *station) ready(l *life) {
 			data.Disk = nil // what cannot be listed cannot be managed
 		}
 	}
-	ev := event(journal.WorkerReady, "", data)
-	ev.Worker = s.name
-	s.e.append(ev)
+	s.note(journal.WorkerReady, "", data)
 }
 
 // watch notices that a daemon has ended, or does not answer any more.
@@ -258,9 +263,7 @@ func (s *station) lost(l *life, cause error) {
 				next.Set(nil, diag.Wrap(diag.Interrupted, "worker "+s.name, context.Cause(ctx)))
 				return
 			}
-			ev := event(journal.WorkerLost, "", journal.FailData{Kind: diag.Infra.String(), Cause: cause.Error(), Reason: journal.RetryWorker})
-			ev.Worker = s.name
-			s.e.append(ev)
+			s.note(journal.WorkerLost, "", journal.FailData{Kind: diag.Infra.String(), Cause: cause.Error(), Reason: journal.RetryWorker})
 			again, err := s.begin(ctx, true)
 			next.Set(again, err)
 			if err != nil {
