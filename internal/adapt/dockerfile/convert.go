@@ -39,6 +39,8 @@ type conversion struct {
 	essence graph.Digest
 	// names leads from digests to those that the essence is made of.
 	names map[string]string
+	// args are what the build gives.
+	args map[string]string
 	// leaks is set when the base's reference reached more than its own step.
 	leaks bool
 
@@ -145,7 +147,8 @@ func (r *Recipe) shared(ctx context.Context, config []byte, args map[string]stri
 
 // convert runs the front end once.
 func (r *Recipe) convert(ctx context.Context, base baseAnswer, args map[string]string) (*conversion, error) {
-	g := &gateway{recipe: r, opts: r.options(base.arg, args), base: base}
+	all := r.buildArgs(base.arg, args)
+	g := &gateway{recipe: r, args: all, opts: r.options(all), base: base}
 	res, err := g.run(ctx)
 	if err != nil && strings.HasPrefix(err.Error(), lintError) {
 		return nil, r.locate(g.warnings).Err()
@@ -170,7 +173,11 @@ func (r *Recipe) convert(ctx context.Context, base baseAnswer, args map[string]s
 	if p.result() == nil {
 		return nil, r.located(diag.RecipeConvert, 0, "", "the recipe makes an image without any file")
 	}
-	return r.settled(p, res, base)
+	c, err := r.settled(p, res, base)
+	if err == nil {
+		c.args = g.args
+	}
+	return c, err
 }
 
 // run is what the front end's own build function does before it solves.
@@ -261,7 +268,9 @@ func (c *conversion) outline() (*graph.Variant, error) {
 	if v.Definition, err = c.prog.marshal(); err != nil {
 		return nil, err
 	}
-	v.Graph = c.recipe.graph(c.prog)
+	if v.Graph, err = c.recipe.graph(c.prog, c.args); err != nil {
+		return nil, err
+	}
 	v.Notes = slices.Concat(c.recipe.notes, c.recipe.unpinned(c.prog, v.Graph))
 	v.Shared, v.Build, err = c.layers(v)
 	return v, err

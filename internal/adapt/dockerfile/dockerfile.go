@@ -53,6 +53,8 @@ type Recipe struct {
 	opt   Options
 	text  []byte
 	notes diag.List
+	// outline is the text by instruction.
+	outline graph.Outline
 	// verbatim is set when the base's reference may be taken apart by the
 	// recipe, so that no placeholder can stand for it.
 	verbatim bool

@@ -36,6 +36,7 @@ const definitionLocal = "lapstrake:recipe"
 // It serves one conversion.
 type gateway struct {
 	recipe *Recipe
+	args   map[string]string // build arguments
 	opts   map[string]string
 	base   baseAnswer
 	// asked is set when a reachable stage is built from the base.
@@ -72,7 +73,7 @@ type resolved struct {
 }
 
 // options are what a client would send with the build.
-func (r *Recipe) options(base string, args map[string]string) map[string]string {
+func (r *Recipe) options(args map[string]string) map[string]string {
 	opts := map[string]string{
 		"filename":      filepath.Base(r.opt.Recipe.Dockerfile),
 		"dockerfilekey": definitionLocal,
@@ -84,7 +85,7 @@ func (r *Recipe) options(base string, args map[string]string) map[string]string 
 	if r.opt.Recipe.Network != "" {
 		opts["force-network-mode"] = r.opt.Recipe.Network
 	}
-	for k, v := range r.buildArgs(base, args) {
+	for k, v := range args {
 		opts["build-arg:"+k] = v
 	}
 	for name, at := range r.opt.Recipe.Contexts {

@@ -37,6 +37,7 @@ func (r *Recipe) inspect() diag.List {
 		list.Add(diag.RecipeSyntax, r.at(0), fmt.Sprintf("begin with ARG %s and FROM %s", r.opt.Recipe.BaseArg, r.baseName()), "there is no FROM")
 		return list
 	}
+	r.outline = r.outlined(ast)
 	r.target(&list, stages)
 	r.references(&list, stages, args, ast.EscapeToken)
 	return list

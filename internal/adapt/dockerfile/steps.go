@@ -16,11 +16,15 @@ import (
 )
 
 // graph describes each operation of a program.
-func (r *Recipe) graph(p *program) graph.Graph {
-	d := describer{recipe: r, prog: p, ops: p.byDigest(), bound: map[string]bool{}, keys: map[graph.Key]int{}, internal: map[graph.Key]int{}}
+func (r *Recipe) graph(p *program, args map[string]string) (graph.Graph, error) {
+	d := describer{recipe: r, prog: p, args: args, ops: p.byDigest(), bound: map[string]bool{}, keys: map[graph.Key]int{}, internal: map[graph.Key]int{}}
 	g := graph.Graph{Steps: make([]graph.Step, 0, len(p.steps()))}
 	for _, o := range p.steps() {
-		g.Steps = append(g.Steps, d.step(o))
+		s, err := d.step(o)
+		if err != nil {
+			return g, err
+		}
+		g.Steps = append(g.Steps, s)
 	}
 	// A local context that is the result, or the lowest layer of it, is read whole.
 	if in := p.result(); in != nil {
@@ -29,12 +33,13 @@ func (r *Recipe) graph(p *program) graph.Graph {
 			last.Uses = append(last.Uses, everything(name))
 		}
 	}
-	return g
+	return g, nil
 }
 
 type describer struct {
 	recipe *Recipe
 	prog   *program
+	args   map[string]string // what the build gives
 	ops    map[string]op
 	bound  map[string]bool
 	// keys counts keys, so that each is given once; internal numbers the
@@ -42,8 +47,8 @@ type describer struct {
 	keys, internal map[graph.Key]int
 }
 
-func (d *describer) step(o op) graph.Step {
-	s := graph.Step{Digest: graph.Digest(o.digest), Kind: kindOf(o.op), Name: d.name(o), Pos: d.pos(o)}
+func (d *describer) step(o op) (s graph.Step, err error) {
+	s = graph.Step{Digest: graph.Digest(o.digest), Kind: kindOf(o.op), Name: d.name(o), Pos: d.pos(o)}
 	if src := o.op.GetSource(); src != nil {
 		s.Source = d.source(src)
 		s.BaseBound = src.Identifier == imageScheme+placeholder
@@ -56,7 +61,9 @@ func (d *describer) step(o op) graph.Step {
 	s.Key = d.key(s)
 	s.Uses = d.uses(o.op)
 	s.Secrets, s.SSH = mounted(o.op)
-	return s
+	s.Reads, s.Facets = reads(o.op), d.facets(&s, o.op)
+	s.Own, err = own(o.op)
+	return s, err
 }
 
 func kindOf(o *pb.Op) graph.Kind {

@@ -8,6 +8,7 @@ package graph
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
@@ -68,7 +69,15 @@ type Step struct {
 	// Name is what BuildKit shows.
 	Name   string   `json:"name"`
 	Inputs []Digest `json:"inputs,omitempty"`
-	Pos    diag.Pos `json:"pos"`
+	// Reads are those of the Inputs of which only the files that the step reads
+	// count: it is cached as long as these are equal, whatever made them.
+	Reads []Digest `json:"reads,omitempty"`
+	// Own is a digest over what the step does itself, whatever its inputs are and
+	// whatever local contexts hold.
+	Own Digest   `json:"own,omitempty"`
+	Pos diag.Pos `json:"pos"`
+	// Facets tell people what the step does, in the order of their kinds.
+	Facets []Facet `json:"facets,omitempty"`
 	// BaseBound is true when the base image is among the step's ancestors, or
 	// is the step itself.
 	BaseBound bool `json:"baseBound,omitempty"`
@@ -96,6 +105,16 @@ type Use struct {
 	// Exclude are patterns in .dockerignore syntax, relative to each path, that
 	// the step leaves out.
 	Exclude []string `json:"exclude,omitempty"`
+}
+
+// String is the use as people write it: the paths, with the context when that is
+// not the main one.
+func (u Use) String() string {
+	s := strings.Join(u.Paths, " ")
+	if u.Context != "context" {
+		s = u.Context + ": " + s
+	}
+	return s
 }
 
 // Graph is the steps of one image, inputs before users. The last step is the

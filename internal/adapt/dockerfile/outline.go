@@ -1,0 +1,62 @@
+package dockerfile
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/lapstrake/lapstrake/internal/model/graph"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+)
+
+// Outline is the Dockerfile as it is written. The caller must not change it.
+func (r *Recipe) Outline() *graph.Outline { return &r.outline }
+
+// outlined lists the instructions of a syntax tree that was found to be right.
+func (r *Recipe) outlined(ast *parser.Result) graph.Outline {
+	var o graph.Outline
+	for _, n := range ast.AST.Children {
+		in := graph.Instruction{
+			Stage: len(o.Stages) - 1, Pos: r.at(n.StartLine), End: n.EndLine,
+			Word: strings.ToUpper(n.Value), Text: written(n), Flags: n.Flags,
+		}
+		cmd, err := instructions.ParseInstruction(n)
+		if err != nil {
+			continue // inspect reports it
+		}
+		switch c := cmd.(type) {
+		case *instructions.Stage:
+			in.Stage++
+			o.Stages = append(o.Stages, stage(c, o.Stages))
+		case *instructions.ArgCommand:
+			for _, kv := range c.Args {
+				in.Declares = append(in.Declares, graph.Variable{Name: kv.Key, Value: kv.Value})
+			}
+		case *instructions.EnvCommand:
+			for _, kv := range c.Env {
+				in.Declares = append(in.Declares, graph.Variable{Name: kv.Key, Value: &kv.Value})
+			}
+		}
+		o.Instructions = append(o.Instructions, in)
+	}
+	return o
+}
+
+func stage(c *instructions.Stage, before []graph.Stage) graph.Stage {
+	s := graph.Stage{Name: strings.ToLower(c.Name), From: c.BaseName}
+	s.Parent = slices.IndexFunc(before, func(b graph.Stage) bool { return b.Name == strings.ToLower(c.BaseName) })
+	if s.Name == "" {
+		s.Name = strconv.Itoa(len(before))
+	}
+	return s
+}
+
+// written is an instruction's text with what its inline documents hold.
+func written(n *parser.Node) string {
+	text := strings.Join(strings.Fields(n.Original), " ")
+	for _, doc := range n.Heredocs {
+		text += "\n" + doc.Content
+	}
+	return text
+}

@@ -1,0 +1,83 @@
+package graph
+
+import "github.com/lapstrake/lapstrake/internal/model/diag"
+
+// Outline is a Dockerfile as it is written: its instructions in order.
+type Outline struct {
+	Stages       []Stage       `json:"stages"`
+	Instructions []Instruction `json:"instructions"`
+}
+
+// Stage is a FROM section.
+type Stage struct {
+	// Name is the stage's own name in lower case, or its number.
+	Name string `json:"name"`
+	// Parent is the index of the stage that it is built on, -1 for an image.
+	Parent int `json:"parent"`
+	// From is what FROM names, as it is written.
+	From string `json:"from"`
+}
+
+// Instruction is one instruction of a Dockerfile.
+type Instruction struct {
+	// Stage is the index of its stage, -1 before the first FROM. FROM belongs to
+	// the stage that it begins.
+	Stage int `json:"stage"`
+	// Pos is its first line, End its last.
+	Pos diag.Pos `json:"pos"`
+	End int      `json:"end"`
+	// Word is the instruction in upper case, Text all of it with every run of
+	// spaces and every continued line as one space.
+	Word string `json:"word"`
+	Text string `json:"text"`
+	// Flags are those that begin with two dashes, as they are written.
+	Flags []string `json:"flags,omitempty"`
+	// Declares are the variables that an ARG or ENV declares.
+	Declares []Variable `json:"declares,omitempty"`
+}
+
+// Variable is one variable of an ARG or ENV.
+type Variable struct {
+	Name string `json:"name"`
+	// Value is as it is written; nil for an ARG without a default.
+	Value *string `json:"value,omitempty"`
+}
+
+// At is the instruction that a line belongs to; nil when there is none.
+func (o *Outline) At(line int) *Instruction {
+	for i := range o.Instructions {
+		if in := &o.Instructions[i]; in.Pos.Line <= line && line <= in.End {
+			return in
+		}
+	}
+	return nil
+}
+
+// Declared is where a variable gets the value that an instruction sees: the last
+// ARG or ENV of that name above it, in its stage or in those that the stage is
+// built on. Nil when there is none: the variable is the base's, or predefined.
+func (o *Outline) Declared(name string, before *Instruction) *Instruction {
+	stage, line := before.Stage, before.Pos.Line
+	for range o.Stages {
+		for i := len(o.Instructions) - 1; i >= 0; i-- {
+			in := &o.Instructions[i]
+			if in.Stage == stage && in.Pos.Line < line && in.declares(name) {
+				return in
+			}
+		}
+		if stage < 0 || o.Stages[stage].Parent < 0 {
+			return nil
+		}
+		stage, line = o.Stages[stage].Parent, before.Pos.Line
+	}
+	return nil
+}
+
+func (in *Instruction) declares(name string) bool {
+	for _, v := range in.Declares {
+		if v.Name == name {
+			return true
+		}
+	}
+	return false
+}
