@@ -180,6 +180,45 @@ func TestForeign(t *testing.T) {
 	}
 }
 
+// programs says which package alone may run a program by its name.
+var programs = map[string]string{"git": "internal/adapt/gitrepo"}
+
+func TestPrograms(t *testing.T) {
+	runs := 0
+	for _, f := range sources(t) {
+		if f.test {
+			continue
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			fn, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok || !strings.HasPrefix(fn.Sel.Name, "Command") {
+				return true
+			}
+			for _, a := range call.Args {
+				lit, ok := a.(*ast.BasicLit)
+				if !ok || lit.Kind != token.STRING {
+					continue
+				}
+				name, _ := strconv.Unquote(lit.Value)
+				if owner := programs[name]; owner != "" {
+					runs++
+					if path.Dir(f.path) != owner {
+						t.Errorf("%s runs %s, which only %s may", f.path, name, owner)
+					}
+				}
+			}
+			return true
+		})
+	}
+	if runs == 0 {
+		t.Error("found no program that is run")
+	}
+}
+
 // TestDocumented asks for a doc comment on every package and exported name.
 func TestDocumented(t *testing.T) {
 	documented := map[string]bool{}
