@@ -36,6 +36,29 @@ func (t *Tree) digest(u graph.Use) (graph.Digest, error) {
 	return graph.Digest("sha256:" + hex.EncodeToString(h.Sum(nil))), nil
 }
 
+// Entries lists what u selects by its path in the context, with 12 hex digits of
+// a digest over the entry: what tells two versions of a file apart, for people
+// who ask which files changed. Its errors are those of [Tree.Digest].
+func (t *Tree) Entries(u graph.Use) (map[string]string, error) {
+	if err := t.scan(); err != nil {
+		return nil, err
+	}
+	list, err := t.selection(u)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.read(list); err != nil {
+		return nil, err
+	}
+	out := make(map[string]string, len(list))
+	for _, s := range list {
+		h := sha256.New()
+		s.entry.write(h, "")
+		out[s.entry.path] = hex.EncodeToString(h.Sum(nil)[:6])
+	}
+	return out, nil
+}
+
 // read makes sure that the content of every regular file in list is hashed.
 func (t *Tree) read(list []selected) error {
 	var next atomic.Int64

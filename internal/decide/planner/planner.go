@@ -5,6 +5,8 @@
 package planner
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"sort"
 
 	"github.com/lapstrake/lapstrake/internal/decide/publish"
@@ -41,8 +43,9 @@ type Facts struct {
 	Variant *graph.Variant
 	Problem error
 	// Content is a digest over the files that the image's steps copy; empty
-	// when they copy none.
+	// when they copy none. Files are the digests of each step's own.
 	Content graph.Digest
+	Files   graph.Files
 	// Tags is what the registry says of each of Image.Tags, in order. Empty
 	// when it was not asked.
 	Tags []fact.Tag
@@ -96,7 +99,7 @@ func decide(in *Input, f *Facts, keys *keyer) plan.Unit {
 		u.Why = []plan.Reason{{Code: plan.Blocked, Pos: f.Image.Pos, Detail: detail}}
 		return u
 	}
-	u.BaseDigest, u.Variant = f.Base.Digest, f.Variant.ID
+	u.BaseDigest, u.BaseLayers, u.Variant = f.Base.Digest, layersOf(f.Base), f.Variant.ID
 	u.Key = keys.image(f)
 	if found(in, f, &u) {
 		return u
@@ -110,6 +113,27 @@ func decide(in *Input, f *Facts, keys *keyer) plan.Unit {
 	}
 	u.Needs = needs(f.Variant)
 	return u
+}
+
+// layersOf is a digest over a base's layers.
+func layersOf(b *fact.Base) graph.Digest {
+	h := sha256.New()
+	for _, d := range b.DiffIDs {
+		h.Write([]byte(d + "\n"))
+	}
+	return graph.Digest("sha256:" + hex.EncodeToString(h.Sum(nil)))
+}
+
+// Basis is what a plan that was made of the input rests on.
+func Basis(in *Input) *plan.Basis {
+	b := &plan.Basis{V: plan.Version}
+	for i := range in.Images {
+		f := &in.Images[i]
+		if f.Variant != nil && f.Problem == nil && b.Conversion(f.Variant.ID) == nil {
+			b.Conversions = append(b.Conversions, plan.Conversion{ID: f.Variant.ID, Graph: f.Variant.Graph, Files: f.Files, Config: f.Variant.Config})
+		}
+	}
+	return b
 }
 
 // found settles images whose content exists: skip and retag.

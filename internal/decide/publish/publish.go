@@ -41,6 +41,10 @@ func KeyTag(key string) string {
 	return "k-" + hex[:min(12, len(hex))]
 }
 
+// CacheTag is the tag under which the result of a shared step is kept for other
+// daemons, by the step's fingerprint.
+func CacheTag(print graph.Digest) string { return "cache-" + print.Short() }
+
 // Repos lists the distinct repositories of tags in the order in which they first occur.
 func Repos(tags []string) []string {
 	var repos []string

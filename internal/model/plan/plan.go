@@ -48,6 +48,8 @@ type Unit struct {
 	// Base is the declared reference, BaseDigest what it resolved to.
 	Base       string       `json:"base"`
 	BaseDigest graph.Digest `json:"baseDigest,omitempty"`
+	// BaseLayers is a digest over the base's layers: what a solver knows a base by.
+	BaseLayers graph.Digest `json:"baseLayers,omitempty"`
 	// Variant is the id of the recipe's conversion, Layers that of the layer
 	// set when the image is appended.
 	Variant graph.Digest `json:"variant,omitempty"`

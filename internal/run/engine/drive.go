@@ -87,6 +87,7 @@ func (d *driver) queue(ctx context.Context, tasks []task) {
 				continue
 			}
 			d.parts[step] = t.facts.Variant
+			e.contents.Store(step, t.facts.Variant.Graph.Fingerprints(t.facts.Files)[step])
 			ev := event(journal.SharedQueued, "", journal.SharedData{Name: t.facts.Variant.Graph.Step(step).Name})
 			ev.Step = step
 			e.append(ev)

@@ -126,6 +126,7 @@ type Engine struct {
 	copies     once[blobAt] // blobs that came from another registry; repo is the host
 	held       sync.Map     // blobAt of copies -> the repository that has it
 	sets       sync.Map     // graph.Digest -> *future[layerSet]
+	contents   sync.Map     // graph.Digest of a shared step -> its fingerprint
 	steps      stepLog
 	mu         sync.Mutex
 	worst      diag.Kind
@@ -239,7 +240,10 @@ func (e *Engine) recordPlan(p *plan.Plan, in *planner.Input) error {
 	if err != nil {
 		return diag.Wrap(diag.Internal, "plan", err)
 	}
-	if err := e.Run.WriteFile("plan.json", data); err != nil {
+	if err := e.Run.WriteFile(PlanFile, data); err != nil {
+		return err
+	}
+	if err := e.recordBasis(in); err != nil {
 		return err
 	}
 	actions := map[string]int{}
@@ -247,6 +251,24 @@ func (e *Engine) recordPlan(p *plan.Plan, in *planner.Input) error {
 		actions[string(a)] = n
 	}
 	return e.note(journal.Planned, "", journal.PlannedData{Images: len(p.Units), Actions: actions, StepsDistinct: p.Executions.Planned, BaseBytes: baseBytes(p, in)})
+}
+
+// The files of a run that hold its plan, and what that rests on.
+const (
+	PlanFile  = "plan.json"
+	BasisFile = "basis.json"
+)
+
+func (e *Engine) recordBasis(in *planner.Input) error {
+	b, err := e.Basis(in)
+	if err != nil {
+		return err
+	}
+	data, err := json.Marshal(b)
+	if err != nil {
+		return diag.Wrap(diag.Internal, "basis of the plan", err)
+	}
+	return e.Run.WriteFile(BasisFile, []byte(e.Run.Redactor().String(string(data))))
 }
 
 // baseBytes sums the distinct base layers that solves will pull.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"sort"
 	"sync"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fact"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
+	"github.com/lapstrake/lapstrake/internal/model/plan"
 )
 
 // lookups is how many images are looked at at once; the registry's own limits
@@ -35,7 +37,7 @@ func (e *Engine) Gather(ctx context.Context, known func(*planner.Input, *planner
 		Known:       func(key, repo string) string { return e.Index.Image(key, repo) },
 		LayersKnown: func(id graph.Digest) bool { _, ok := e.Index.Layers(id); return ok },
 	}
-	g := gatherer{e: e, in: in, contents: map[*graph.Step]*future[graph.Digest]{}}
+	g := gatherer{e: e, in: in, contents: map[*graph.Step]*future[content]{}}
 	if err := g.listTags(ctx); err != nil {
 		return nil, err
 	}
@@ -64,8 +66,8 @@ type gatherer struct {
 	in       *planner.Input
 	tags     map[string]map[string]bool // repository -> tags that exist; nil when not listed
 	mu       sync.Mutex
-	contents map[*graph.Step]*future[graph.Digest] // by the first step: variants that differ in labels share their steps
-	bases    sync.Map                              // reference -> *future[*fact.Base]
+	contents map[*graph.Step]*future[content] // by the first step: variants that differ in labels share their steps
+	bases    sync.Map                         // reference -> *future[*fact.Base]
 }
 
 // listTags asks each repository that holds several of the fleet's tags for its
@@ -107,9 +109,11 @@ func (g *gatherer) image(ctx context.Context, f *planner.Facts) error {
 	if f.Variant, err = g.e.Recipe.Variant(ctx, f.Base, f.Image); err != nil {
 		return err
 	}
-	if f.Content, err = g.content(ctx, f.Variant); err != nil {
+	read, err := g.content(ctx, f.Variant)
+	if err != nil {
 		return err
 	}
+	f.Content, f.Files = read.all, read.files
 	return g.targets(ctx, f)
 }
 
@@ -130,16 +134,19 @@ func (g *gatherer) base(ctx context.Context, ref string) (*fact.Base, error) {
 	return b, err
 }
 
+// content is what the steps of a variant read from local contexts.
+type content struct {
+	all   graph.Digest // "" when they read nothing
+	files graph.Files
+}
+
 // content digests the files that a variant's steps copy, once per graph.
-func (g *gatherer) content(ctx context.Context, v *graph.Variant) (graph.Digest, error) {
-	if !usesFiles(v) {
-		return "", nil
-	}
+func (g *gatherer) content(ctx context.Context, v *graph.Variant) (content, error) {
 	key := &v.Graph.Steps[0]
 	g.mu.Lock()
 	f, ok := g.contents[key]
 	if !ok {
-		f = newFuture[graph.Digest]()
+		f = newFuture[content]()
 		g.contents[key] = f
 	}
 	g.mu.Unlock()
@@ -150,25 +157,17 @@ func (g *gatherer) content(ctx context.Context, v *graph.Variant) (graph.Digest,
 	return f.val, f.err
 }
 
-func usesFiles(v *graph.Variant) bool {
-	for _, s := range v.Graph.Steps {
-		if len(s.Uses) > 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// digestUses is a digest over the content of every use of local files. A path
-// that is not there is a problem at the step's position.
-func (e *Engine) digestUses(v *graph.Variant) (graph.Digest, error) {
+// digestUses digests every use of local files. A path that is not there is a
+// problem at the step's position.
+func (e *Engine) digestUses(v *graph.Variant) (content, error) {
 	h := sha256.New()
+	c := content{files: graph.Files{}}
 	var problems diag.List
 	for _, s := range v.Graph.Steps {
 		for _, u := range s.Uses {
 			tree, ok := e.Trees[u.Context]
 			if !ok {
-				return "", diag.Errorf(diag.Internal, "", "%s: no context %q", s.Name, u.Context)
+				return c, diag.Errorf(diag.Internal, "", "%s: no context %q", s.Name, u.Context)
 			}
 			d, err := tree.Digest(u)
 			var l diag.List
@@ -180,15 +179,53 @@ func (e *Engine) digestUses(v *graph.Variant) (graph.Digest, error) {
 				continue
 			}
 			if err != nil {
-				return "", err
+				return c, err
 			}
+			c.files[s.Digest] = append(c.files[s.Digest], d)
 			fmt.Fprintf(h, "%s %s\n", u.Context, d)
 		}
 	}
 	if err := problems.Err(); err != nil {
-		return "", err
+		return c, err
 	}
-	return graph.Digest("sha256:" + hex.EncodeToString(h.Sum(nil))), nil
+	if len(c.files) > 0 {
+		c.all = graph.Digest("sha256:" + hex.EncodeToString(h.Sum(nil)))
+	}
+	return c, nil
+}
+
+// Basis is what a plan made of the input rests on, with a listing of the files
+// that steps read.
+func (e *Engine) Basis(in *planner.Input) (*plan.Basis, error) {
+	b := planner.Basis(in)
+	b.Listing = plan.Listing{}
+	for _, c := range b.Conversions {
+		for _, s := range c.Graph.Steps {
+			for _, u := range s.Uses {
+				if err := e.list(b.Listing, u); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	return b, nil
+}
+
+// list adds what a use selects to a listing.
+func (e *Engine) list(to plan.Listing, u graph.Use) error {
+	tree, ok := e.Trees[u.Context]
+	if !ok {
+		return nil
+	}
+	entries, err := tree.Entries(u)
+	if err != nil {
+		return err
+	}
+	if to[u.Context] == nil {
+		to[u.Context] = map[string]string{}
+	}
+	maps.Copy(to[u.Context], entries)
+	return nil
 }
 
 // targets asks what the registry holds under the image's tags.

@@ -117,7 +117,7 @@ func (e *Engine) solveShared(solve context.Context, stop context.CancelCauseFunc
 }
 
 // cacheOf is where shared steps are found in a registry, one reference for each
-// content. With the kind of a step that does work it is exported there too: a
+// content: files of a context that no step reads do not move it. With the kind of a step that does work it is exported there too: a
 // source is as near for every daemon.
 func (e *Engine) cacheOf(steps []graph.Digest, kind graph.Kind) plan.Cache {
 	repo := e.Opts.Cache
@@ -129,7 +129,8 @@ func (e *Engine) cacheOf(steps []graph.Digest, kind graph.Kind) plan.Cache {
 	}
 	c := plan.Cache{HTTP: e.Store.PlainHTTP(publish.Host(repo))}
 	for _, d := range steps {
-		c.From = append(c.From, repo+":cache-"+d.Short())
+		print, _ := e.contents.Load(d)
+		c.From = append(c.From, repo+":"+publish.CacheTag(print.(graph.Digest)))
 	}
 	if kind != "" && !kind.Source() {
 		c.To = c.From[0]

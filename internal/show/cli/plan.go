@@ -18,7 +18,8 @@ import (
 func (a *app) planCommand() *cobra.Command {
 	f := newFleetFlags()
 	var o planOptions
-	var what string
+	var what, old string
+	var markdown bool
 	c := &cobra.Command{
 		Use:   "plan [FLEET]",
 		Short: "Say what would be done for every image, and why, without a daemon",
@@ -31,6 +32,9 @@ func (a *app) planCommand() *cobra.Command {
 				}
 				o.query = &q
 			}
+			if old != "" {
+				return a.diffPlans(c.Context(), &f, old, args, diffOptions{markdown, o.verbose})
+			}
 			eng, state, err := a.open(c.Context(), &f, args)
 			if err != nil {
 				return err
@@ -42,6 +46,8 @@ func (a *app) planCommand() *cobra.Command {
 	f.register(c)
 	c.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "list every image")
 	c.Flags().StringVarP(&o.out, "out", "o", "", "also write the plan as JSON to this `file`")
+	c.Flags().StringVar(&old, "diff", "", "say what is different from `old`: another fleet file, a run, or last for the newest run of the fleet")
+	c.Flags().BoolVar(&markdown, "markdown", false, "with --diff: print a comment for a pull request")
 	c.Flags().StringVar(&what, "what-if", "", "say what the images to build would take with other `settings`, like disk=20G..200G,jobs=1..8, and the smallest budget that does")
 	return c
 }
