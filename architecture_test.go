@@ -53,6 +53,7 @@ var foreign = map[string]string{
 	"github.com/spf13/cobra":                           "internal/show/cli",
 	"github.com/moby/patternmatcher":                   "internal/adapt/filetree",
 	"github.com/distribution/reference":                "internal/adapt/fleetfile",
+	"gonum.org/v1/gonum":                               "internal/decide/stat",
 }
 
 type file struct {
