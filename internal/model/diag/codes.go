@@ -26,6 +26,10 @@ const (
 	RecipeConvert  Code = "recipe-convert"
 	RecipeSource   Code = "recipe-source"
 	IgnoreSyntax   Code = "ignore-syntax"
+	GateSyntax     Code = "gate-syntax"
+	GateUnknown    Code = "gate-unknown"
+	GateDuplicate  Code = "gate-duplicate"
+	GateWaiver     Code = "gate-waiver"
 )
 
 // Codes says in one line what each code means. Every code has a case in the
@@ -53,6 +57,10 @@ func Codes() map[Code]string {
 		RecipeConvert:  "the Dockerfile cannot be converted for a base",
 		RecipeSource:   "a path that the Dockerfile copies is not in the context",
 		IgnoreSyntax:   "the .dockerignore file has a bad pattern",
+		GateSyntax:     "a claim of a gate does not parse",
+		GateUnknown:    "a claim names a metric or a cell that does not exist, or no cell",
+		GateDuplicate:  "two claims have the same name",
+		GateWaiver:     "a waiver lacks an owner, a reason or an expiry",
 	}
 }
 
@@ -81,5 +89,9 @@ func Advice() map[Code]string {
 		RecipeConvert:  "the message says what stands in the way; often a `FROM` that does not use the base argument",
 		RecipeSource:   "check the path: it is relative to the context, and what `.dockerignore` leaves out is not there",
 		IgnoreSyntax:   "write a path with `*`, `?`, `**` or `[a-z]`, and `!` before an exception",
+		GateSyntax:     "compare two sides, such as `disk.peak <= 0.85 * budget`",
+		GateUnknown:    "use the name that is suggested, or give the claim a cell",
+		GateDuplicate:  "rename one of them",
+		GateWaiver:     "say who answers for it, why, and until when",
 	}
 }

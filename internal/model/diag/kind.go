@@ -58,7 +58,7 @@ func (k Kind) Describe() string { return kinds[k].text }
 
 // precedence lists the kinds that win when several failures end one run, the
 // strongest first.
-var precedence = []Kind{Interrupted, Internal, Evidence, Infra, Gate, Step}
+var precedence = []Kind{Interrupted, Internal, Evidence, Infra, Gate, Undecided, Step}
 
 // Worst returns the kind that decides the exit code when a run ended with both
 // a and b. Kinds outside the precedence list stop a run at once and win.

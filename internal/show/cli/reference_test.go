@@ -63,7 +63,7 @@ Results go to the standard output; progress, the plan of a build and errors to t
 		fmt.Fprintf(&b, "| %d | %s |\n", k.ExitCode(), k.Describe())
 	}
 	b.WriteString(`
-When several apply, the order is 130, 1, 9, 6, 7, 3. A command that ends with 130 goes on when it is given again.
+When several apply, the order is 130, 1, 9, 6, 7, 8, 3. A command that ends with 130 goes on when it is given again.
 
 ## Environment
 
