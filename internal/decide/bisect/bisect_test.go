@@ -241,7 +241,7 @@ func TestProbesOfOneCulprit(t *testing.T) {
 				}
 			}
 			res := h.run(t, first, func(bisect.Event, []bisect.Probe) {}).Result()
-			limit := bits.Len(uint(n-1)) + 3
+			limit := bits.Len(uint(n-1)) + 2
 			if res.Probes > limit || res.Again != 2 {
 				t.Errorf("%d checkpoints, culprit %d: %d probes and %d again, at most %d", n, at, res.Probes, res.Again, limit)
 			}
