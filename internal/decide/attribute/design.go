@@ -53,8 +53,16 @@ func (d *design) within(x, n float64) bool {
 	return math.Abs(x) <= d.in.Margin*math.Sqrt(n/2)+rounding*size
 }
 
-// adds tells whether every value is the sum of its factors' effects alone.
+// adds tells whether every value is the sum of its factors' effects alone; that
+// is so when no value stands apart from the old one.
 func (d *design) adds() bool {
+	apart := false
+	for _, v := range d.value {
+		apart = apart || !d.within(v-d.value[0], 2)
+	}
+	if !apart {
+		return true
+	}
 	for s, v := range d.value {
 		n := float64(s.Len())
 		if n > 1 && !d.within(v-d.sum(s), 1+n+(n-1)*(n-1)) {

@@ -397,6 +397,33 @@ func TestSkip(t *testing.T) {
 	say(bisect.Event{Kind: bisect.Skip, At: "c002"}, "c001")
 }
 
+// A culprit that was confirmed by a checkpoint that is then skipped is measured
+// and confirmed by another of its group.
+func TestSkipConfirmed(t *testing.T) {
+	h := newHistory(3, []change{{1, 5}}, nil, map[int]bool{2: true})
+	s := h.run(t, first, func(bisect.Event, []bisect.Probe) {})
+	if r := s.Result(); r.Findings[0].State != bisect.Confirmed || r.Probes != 2 || r.Again != 2 {
+		t.Fatalf("%+v", r)
+	}
+	var asked []bisect.Probe
+	for e := (bisect.Event{Kind: bisect.Skip, At: "c001"}); ; e = h.answer(asked[len(asked)-1]) {
+		probes, err := s.Step(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if asked = append(asked, probes...); len(probes) == 0 {
+			break
+		}
+	}
+	want := []bisect.Probe{{At: "c002", Why: bisect.End}, {At: "c002", Fresh: true, Why: bisect.Sandwich}}
+	if d := cmp.Diff(want, asked); d != "" {
+		t.Error(d)
+	}
+	if r := s.Result(); !r.Done || r.Findings[0].State != bisect.Confirmed {
+		t.Errorf("%+v", r)
+	}
+}
+
 // What cannot be true is refused and changes nothing.
 func TestRefusals(t *testing.T) {
 	h := newHistory(20, []change{{7, 30}}, nil, nil)

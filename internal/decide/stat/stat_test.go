@@ -149,6 +149,8 @@ func TestCompare(t *testing.T) {
 		"cut beside whole runs, above":   {wall, steady, append(values(250), cut(300)...), want{stat.Regressed, "", true}},
 		"cut beside whole runs, between": {wall, steady, append(values(100), cut(300)...), want{stat.Unknown, stat.Cut, false}},
 		"cut just above":                 {wall, steady, cut(101.5, 101.5), want{stat.Unknown, stat.Cut, false}},
+		"cut above, in the margin":       {wall, values(100, 100.1, 99.9), cut(102, 102), want{stat.Unknown, stat.Cut, false}},
+		"exact, the reference cut":       {exact, cut(400), values(500), want{stat.Unknown, stat.Cut, false}},
 		"cut below":                      {wall, steady, cut(50, 50), want{stat.Unknown, stat.Cut, false}},
 		"cut on both sides":              {wall, limit, cut(400, 400), want{stat.Unknown, stat.Cut, false}},
 		"cut, and one run to go by":      {wall, values(100), cut(3000), want{stat.Unknown, stat.Cut, false}},
