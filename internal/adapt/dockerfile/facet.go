@@ -11,12 +11,24 @@ import (
 )
 
 // own is a digest over what an operation does, apart from where its inputs come
-// from and from what local contexts hold.
+// from and from what local contexts hold. What the solver leaves out of its keys
+// is left out here: which cache a mount uses, and addresses of hosts.
 func own(o *pb.Op) (graph.Digest, error) {
 	o = o.CloneVT()
 	essence(o)
 	for _, in := range o.Inputs {
 		in.Digest = ""
+	}
+	if e := o.GetExec(); e != nil {
+		e.Meta.ProxyEnv = nil
+		for _, h := range e.Meta.ExtraHosts {
+			h.IP = ""
+		}
+		for _, m := range e.Mounts {
+			if c := m.CacheOpt; c != nil && (c.Sharing != pb.CacheSharingOpt_SHARED || c.ID != m.Dest && !strings.HasSuffix(c.ID, "/"+m.Dest)) {
+				c.ID, c.Sharing = "", pb.CacheSharingOpt_SHARED
+			}
+		}
 	}
 	raw, err := o.Marshal()
 	return graph.Digest(sum(raw)), err

@@ -216,11 +216,22 @@ func (c *comparison) causes(s *Step) []Cause {
 		out = append(out, Cause{Kind: graph.FacetSource, Name: "base", Old: string(c.old.Base), New: string(c.now.Base), Pos: s.New.Pos})
 	}
 	if s.Old.Own != s.New.Own {
-		if out = append(out, facets(s.Old, s.New)...); len(out) == 0 {
-			out = append(out, untold(s))
+		told := facets(s.Old, s.New)
+		if len(told) == 0 {
+			told = []Cause{untold(s)}
 		}
+		out = append(out, c.declared(s, told)...)
 	}
 	return append(out, c.files(s)...)
+}
+
+// declared leaves out variables that come from the base, when that is another
+// one: then the base is the cause.
+func (c *comparison) declared(s *Step, causes []Cause) []Cause {
+	if c.old.Base == c.now.Base || c.old.Base == "" || c.now.Base == "" {
+		return causes
+	}
+	return slices.DeleteFunc(causes, func(x Cause) bool { return x.Kind == graph.FacetEnvironment && x.Pos == s.New.Pos })
 }
 
 // untold is the cause of a difference that no facet tells: the order of the

@@ -167,8 +167,9 @@ gone RUN apt-get install curl
 			want: `changed WORKDIR /b | instruction  "WORKDIR /a" -> "WORKDIR /b" line 11
 changed RUN setup | workdir  "/a" -> "/b" line 12 < WORKDIR /b
 `},
-		{name: "mount", old: version{text: edit("RUN setup", "RUN --mount=type=cache,id=a,target=/c setup")}, new: version{text: edit("RUN setup", "RUN --mount=type=cache,id=b,target=/c setup")},
-			want: "changed RUN --mount=type=cache,id=b,target=/c setup | instruction  \"RUN --mount=type=cache,id=a,target=/c setup\" -> \"RUN --mount=type=cache,id=b,target=/c setup\" line 12\n"},
+		{name: "mount", old: version{text: edit("RUN setup", "RUN --mount=type=tmpfs,target=/c setup")}, new: version{text: edit("RUN setup", "RUN --mount=type=tmpfs,target=/d setup")},
+			want: "changed RUN --mount=type=tmpfs,target=/d setup | instruction  \"RUN --mount=type=tmpfs,target=/c setup\" -> \"RUN --mount=type=tmpfs,target=/d setup\" line 12\n"},
+		{name: "cache of a mount", old: version{text: edit("RUN setup", "RUN --mount=type=cache,id=a,target=/c setup")}, new: version{text: edit("RUN setup", "RUN --mount=type=cache,id=b,target=/c setup")}},
 		{name: "shell", old: version{text: agent}, new: version{text: edit("USER agent", "SHELL [\"/bin/bash\",\"-c\"]\nUSER agent")},
 			want: "changed RUN setup | command  \"/bin/sh -c setup\" -> \"/bin/bash -c setup\" line 13\n"},
 		{name: "base", old: version{text: agent, base: "one"}, new: version{text: agent, base: "two"},

@@ -242,14 +242,14 @@ func (f *fleets) change(s Step, step *graph.Step, all []Step) StepChange {
 	}
 	for _, cause := range s.Causes {
 		if cause.Kind == graph.FacetFiles {
-			c.Files = changedFiles(f.old.Basis.Listing, f.now.Basis.Listing, step)
+			c.Files = ChangedFiles(f.old.Basis.Listing, f.now.Basis.Listing, step)
 		}
 	}
 	return c
 }
 
-// changedFiles lists paths that a step may read and that changed, by name.
-func changedFiles(old, now plan.Listing, s *graph.Step) []string {
+// ChangedFiles lists paths that a step may read and that changed, by name.
+func ChangedFiles(old, now plan.Listing, s *graph.Step) []string {
 	var out []string
 	for _, u := range s.Uses {
 		was, is := old[u.Context], now[u.Context]

@@ -157,6 +157,9 @@ type SchedulingData struct {
 	// Since is the Mono from which Limit counts: 0, or when a resumed run was
 	// started again.
 	Since time.Duration `json:"since,omitempty"`
+	// Cache is the registry/repository that results of shared steps are kept in
+	// for other daemons; empty means none.
+	Cache string `json:"cache,omitempty"`
 }
 
 // QueuedData is an image that waits for a solve, as the scheduler sees it.

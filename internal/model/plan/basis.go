@@ -15,6 +15,8 @@ type Basis struct {
 	// Listing is what steps read of local contexts: context, path, and the first
 	// digits of a digest over the entry. Nil when it was not asked for.
 	Listing Listing `json:"listing,omitempty"`
+	// Folders are where the contexts are, absolute, by name.
+	Folders map[string]string `json:"folders,omitempty"`
 }
 
 // Listing is the entries of local contexts: context, path, digest.

@@ -79,7 +79,7 @@ func (d *driver) queue(ctx context.Context, tasks []task) {
 		e.note(journal.Note, "", journal.NoteData{Level: "warning", Text: "nothing is expected of earlier runs: " + err.Error()})
 		history = estimate.NewHistory(runtime.NumCPU())
 	}
-	e.note(journal.Scheduling, "", journal.SchedulingData{Jobs: e.jobs(), Workers: len(e.stations), Limit: e.Opts.Deadlines.Run, Since: e.Run.since,
+	e.note(journal.Scheduling, "", journal.SchedulingData{Jobs: e.jobs(), Workers: len(e.stations), Limit: e.Opts.Deadlines.Run, Since: e.Run.since, Cache: e.cacheRepo(),
 		Budget: disk.Bytes, Share: disk.Share, LeaveFree: disk.LeaveFree})
 	for _, t := range tasks {
 		for _, step := range t.unit.Needs {

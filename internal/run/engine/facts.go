@@ -198,7 +198,10 @@ func (e *Engine) digestUses(v *graph.Variant) (content, error) {
 // that steps read.
 func (e *Engine) Basis(in *planner.Input) (*plan.Basis, error) {
 	b := planner.Basis(in)
-	b.Listing = plan.Listing{}
+	b.Listing, b.Folders = plan.Listing{}, map[string]string{}
+	for name, tree := range e.Trees {
+		b.Folders[name] = tree.Root()
+	}
 	for _, c := range b.Conversions {
 		for _, s := range c.Graph.Steps {
 			for _, u := range s.Uses {

@@ -120,10 +120,7 @@ func (e *Engine) solveShared(solve context.Context, stop context.CancelCauseFunc
 // content: files of a context that no step reads do not move it. With the kind of a step that does work it is exported there too: a
 // source is as near for every daemon.
 func (e *Engine) cacheOf(steps []graph.Digest, kind graph.Kind) plan.Cache {
-	repo := e.Opts.Cache
-	if repo == "" && len(e.stations) > 1 {
-		repo = publish.Repos(e.Fleet.Images[0].Tags)[0]
-	}
+	repo := e.cacheRepo()
 	if repo == "" {
 		return plan.Cache{}
 	}
@@ -136,6 +133,14 @@ func (e *Engine) cacheOf(steps []graph.Digest, kind graph.Kind) plan.Cache {
 		c.To = c.From[0]
 	}
 	return c
+}
+
+// cacheRepo is the repository for results of shared steps, "" when there is none.
+func (e *Engine) cacheRepo() string {
+	if e.Opts.Cache == "" && len(e.stations) > 1 {
+		return publish.Repos(e.Fleet.Images[0].Tags)[0]
+	}
+	return e.Opts.Cache
 }
 
 // persist runs a solve that many images wait for, and runs it again when that may

@@ -7,7 +7,6 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/adapt/runlog"
 	"github.com/lapstrake/lapstrake/internal/decide/summary"
-	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/show/text"
 )
 
@@ -63,16 +62,9 @@ func (a *app) showCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			want := ""
-			if len(args) > 0 {
-				want = args[0]
-			}
-			info, ok, err := runlog.Latest(state, func(i runlog.Info) bool { return want == "" || i.ID == want })
+			info, err := findRun(state, append(args, "")[0])
 			if err != nil {
 				return err
-			}
-			if !ok {
-				return diag.Errorf(diag.Usage, "`lapstrake runs` lists them", "no run %s in %s", want, state)
 			}
 			s, err := readSummary(info.Dir)
 			if err != nil {

@@ -66,6 +66,7 @@ func (t tests) Run() int { return workertest.Main(t.m) }
 //	up ARG...                     run lapstrake worker up until down; $UP is the
 //	                              daemon's address
 //	down                          interrupt it; it must exit with 0
+//	run-ids                       $RUN1 is the oldest run, $RUN2 the next, and so on
 //	hold                          have a daemon on the state folder, as a build does,
 //	                              to the end of the script
 //	serves lapstrake ARG...       run until it has printed a host that answers, then
@@ -90,7 +91,7 @@ func TestScript(t *testing.T) {
 			"exits": exits, "registry": serve, "stop-registry": stopRegistry, "bases": bases, "recipe": recipe,
 			"change": change, "daemon": daemon, "requests": requests, "tags": tags, "scrub": scrubFile,
 			"lacks": lacks, "interrupt": interrupt, "serves": serves, "image": image,
-			"up": up, "down": down, "hold": hold,
+			"up": up, "down": down, "hold": hold, "run-ids": runIDs,
 		},
 	})
 }
@@ -141,6 +142,17 @@ func show(ts *testscript.TestScript, out, errs string) {
 	w := worldOf(ts)
 	fmt.Fprint(ts.Stdout(), w.scrub(out))
 	fmt.Fprint(ts.Stderr(), w.scrub(dropProgress(errs)))
+}
+
+func runIDs(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 0 {
+		ts.Fatalf("usage: run-ids")
+	}
+	entries, err := os.ReadDir(filepath.Join(ts.Getenv("XDG_STATE_HOME"), "lapstrake", "runs"))
+	ts.Check(err)
+	for i, e := range entries {
+		ts.Setenv(fmt.Sprintf("RUN%d", i+1), e.Name())
+	}
 }
 
 func scrubFile(ts *testscript.TestScript, neg bool, args []string) {

@@ -1,0 +1,133 @@
+// Package explain says why steps of a run were not cached, and what makes two
+// runs different.
+//
+// For a step that executed it compares with an earlier run: the step or an input
+// changed, and then it names what and where; or nothing changed, and then it
+// says why the result was not there.
+package explain
+
+import (
+	"slices"
+	"time"
+
+	"github.com/lapstrake/lapstrake/internal/model/graph"
+	"github.com/lapstrake/lapstrake/internal/model/journal"
+	"github.com/lapstrake/lapstrake/internal/model/plan"
+)
+
+// Run is what is to be known of a run. Plan and Basis are those it kept; the rest
+// is a fold over its journal, see [Run.Fold].
+type Run struct {
+	ID    string
+	Plan  *plan.Plan
+	Basis *plan.Basis
+
+	started  time.Time
+	steps    map[graph.Digest]*done
+	releases []released
+	workers  map[string]bool // addresses
+	versions map[string]bool // of daemons
+	lost     bool            // a daemon was lost
+	cache    string
+}
+
+// done is what became of a step over all images.
+type done struct {
+	name             string
+	executed, cached int64
+	failed           int64
+	seconds          float64
+	images           []string
+	again            int64 // executions for an image that it had run for before
+}
+
+type released struct {
+	at      time.Time
+	images  int
+	records int
+}
+
+// NewRun is a run of which nothing was folded yet.
+func NewRun(id string, p *plan.Plan, b *plan.Basis) *Run {
+	return &Run{ID: id, Plan: p, Basis: b, steps: map[graph.Digest]*done{}, workers: map[string]bool{}, versions: map[string]bool{}}
+}
+
+// Fold takes the run's events in order. Events that cannot be read are left out.
+func (r *Run) Fold(e journal.Event) {
+	if r.started.IsZero() {
+		r.started = e.Wall
+	}
+	switch e.Kind {
+	case journal.StepDone:
+		var d journal.StepData
+		if e.Decode(&d) == nil {
+			r.step(e, d)
+		}
+	case journal.Released:
+		var d journal.ReleaseData
+		if e.Decode(&d) == nil && d.Records > 0 {
+			r.releases = append(r.releases, released{e.Wall, d.Images, d.Records})
+		}
+	case journal.WorkerReady:
+		var d journal.WorkerData
+		if e.Decode(&d) == nil {
+			r.workers[d.Address] = true
+			r.versions[d.Versions["buildkit"]] = true
+		}
+	case journal.WorkerLost:
+		r.lost = true
+	case journal.Scheduling:
+		var d journal.SchedulingData
+		if e.Decode(&d) == nil {
+			r.cache = d.Cache
+		}
+	}
+}
+
+func (r *Run) step(e journal.Event, d journal.StepData) {
+	s := r.steps[e.Step]
+	if s == nil {
+		s = &done{name: d.Name}
+		r.steps[e.Step] = s
+	}
+	if d.Cached {
+		s.cached++
+		return
+	}
+	s.executed++
+	s.seconds += d.Took.Seconds()
+	if d.Error != "" {
+		s.failed++
+	}
+	if slices.Contains(s.images, e.Unit) {
+		s.again++
+	} else {
+		s.images = append(s.images, e.Unit)
+	}
+}
+
+// apart tells whether the runs used no daemon in common.
+func (r *Run) apart(other *Run) bool {
+	if len(r.workers) == 0 || len(other.workers) == 0 {
+		return false
+	}
+	for w := range r.workers {
+		if other.workers[w] {
+			return false
+		}
+	}
+	return true
+}
+
+// upgraded tells whether the runs' daemons have no version in common.
+func (r *Run) upgraded(other *Run) bool {
+	if len(r.versions) == 0 || len(other.versions) == 0 {
+		return false
+	}
+	for v := range r.versions {
+		if other.versions[v] {
+			return false
+		}
+	}
+	return true
+}

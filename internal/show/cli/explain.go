@@ -1,0 +1,212 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lapstrake/lapstrake/internal/adapt/gitrepo"
+	"github.com/lapstrake/lapstrake/internal/adapt/runlog"
+	"github.com/lapstrake/lapstrake/internal/decide/explain"
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/graph"
+	"github.com/lapstrake/lapstrake/internal/model/plan"
+	"github.com/lapstrake/lapstrake/internal/show/text"
+)
+
+func (a *app) explainCommand() *cobra.Command {
+	var against string
+	var verbose bool
+	c := &cobra.Command{
+		Use:   "explain [RUN [IMAGE | STEP]]",
+		Short: "Say for every step that a run executed why it was not cached",
+		Long: "Say for every step that a run executed why it was not cached: what changed since an earlier run of the fleet, where, and what " +
+			"inherits it; or why the result was not there although nothing had changed. IMAGE is an id; STEP is a part of a step's name.",
+		Args: atMost(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			state, err := a.stateDir()
+			if err != nil {
+				return err
+			}
+			now, ref, err := a.explained(state, args, against)
+			if err != nil {
+				return err
+			}
+			image, step := which(now, args)
+			r := explain.Misses(now, ref, image)
+			r.Only(step)
+			if a.json {
+				return json.NewEncoder(a.Out).Encode(r)
+			}
+			o := page(a.Out)
+			o.Verbose = verbose
+			return text.Explain(a.Out, r, origins(c.Context(), now.Basis), o)
+		},
+	}
+	c.Flags().StringVar(&against, "against", "", "compare with this `run` (default: the newest earlier run of the same fleet)")
+	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "list every step")
+	return c
+}
+
+// explained reads the run that is asked about and the one it is compared with,
+// nil when there is none.
+func (a *app) explained(state string, args []string, against string) (now, ref *explain.Run, err error) {
+	info, err := findRun(state, append(args, "")[0])
+	if err != nil {
+		return nil, nil, err
+	}
+	if now, err = readRun(info); err != nil {
+		return nil, nil, err
+	}
+	if against != "" {
+		other, err := findRun(state, against)
+		if err != nil {
+			return nil, nil, err
+		}
+		ref, err = readRun(other)
+		return now, ref, err
+	}
+	name, _, _ := strings.Cut(info.Fleet, "@")
+	other, ok, err := runlog.Latest(state, func(i runlog.Info) bool {
+		return i.ID < info.ID && (i.Fleet == info.Fleet || strings.HasPrefix(i.Fleet, name+"@")) && hasBasis(i.Dir)
+	})
+	if err != nil || !ok {
+		return now, nil, err
+	}
+	ref, err = readRun(other)
+	return now, ref, err
+}
+
+// findRun finds a run by its id, the newest one when that is empty.
+func findRun(state, id string) (runlog.Info, error) {
+	info, ok, err := runlog.Latest(state, func(i runlog.Info) bool { return id == "" || i.ID == id })
+	if err == nil && !ok {
+		err = diag.Errorf(diag.Usage, "`lapstrake runs` lists them", "no run %s in %s", id, state)
+	}
+	return info, err
+}
+
+// readRun reads what a run planned and did.
+func readRun(info runlog.Info) (*explain.Run, error) {
+	p, err := recorded(info)
+	if err != nil {
+		return nil, err
+	}
+	r := explain.NewRun(info.ID, p.Plan, p.Basis)
+	for ev, err := range runlog.Read(info.Dir) {
+		if err != nil {
+			return nil, err
+		}
+		r.Fold(ev)
+	}
+	return r, nil
+}
+
+// which tells whether the second argument is an image or a step.
+func which(r *explain.Run, args []string) (image, step string) {
+	if len(args) < 2 {
+		return "", ""
+	}
+	for _, u := range r.Plan.Units {
+		if u.Image == args[1] {
+			return args[1], ""
+		}
+	}
+	return "", args[1]
+}
+
+// origins tells which commit a cause comes from, where git knows its file: of
+// local files the last that changed the first of them, of all else the one that
+// the line comes from.
+func origins(ctx context.Context, b *plan.Basis) text.Origin {
+	repos := map[string]*gitrepo.Repo{}
+	return func(m explain.Miss, cause int) string {
+		at, line := m.Causes[cause].Pos.File, m.Causes[cause].Pos.Line
+		if m.Causes[cause].Kind == graph.FacetFiles {
+			at, line = changedFile(m, b), 0
+		}
+		if !filepath.IsAbs(at) {
+			return ""
+		}
+		dir := filepath.Dir(at)
+		repo, ok := repos[dir]
+		if !ok {
+			repo, _ = gitrepo.Open(ctx, dir) // without git nothing is known
+			repos[dir] = repo
+		}
+		if repo == nil {
+			return ""
+		}
+		c, ok, err := repo.LastChange(ctx, at)
+		if line > 0 {
+			c, ok, err = repo.Blame(ctx, at, line)
+		}
+		if err != nil || !ok {
+			return ""
+		}
+		return c.Hash[:12] + " " + c.Committed.Format("2006-01-02") + " " + c.Subject
+	}
+}
+
+// changedFile is the first changed file of a miss, "" when it is not known.
+func changedFile(m explain.Miss, b *plan.Basis) string {
+	if len(m.Files) == 0 {
+		return ""
+	}
+	for name, root := range b.Folders {
+		if _, ok := b.Listing[name][m.Files[0]]; ok {
+			return filepath.Join(root, filepath.FromSlash(m.Files[0]))
+		}
+	}
+	return ""
+}
+
+func (a *app) diffCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "diff OLD-RUN NEW-RUN",
+		Short: "Split what two runs differ in, wall time, disk and bytes, into causes that add up",
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return diag.Errorf(diag.Usage, "`lapstrake runs` lists them", "diff takes two runs")
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			state, err := a.stateDir()
+			if err != nil {
+				return err
+			}
+			d, err := differ(state, args[0], args[1])
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return json.NewEncoder(a.Out).Encode(d)
+			}
+			return text.Difference(a.Out, d, page(a.Out))
+		},
+	}
+}
+
+func differ(state, old, now string) (*explain.Difference, error) {
+	a, err := findRun(state, old)
+	if err != nil {
+		return nil, err
+	}
+	b, err := findRun(state, now)
+	if err != nil {
+		return nil, err
+	}
+	was, err := readSummary(a.Dir)
+	if err != nil {
+		return nil, err
+	}
+	is, err := readSummary(b.Dir)
+	if err != nil {
+		return nil, err
+	}
+	return explain.Compare(was, is), nil
+}
