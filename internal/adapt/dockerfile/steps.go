@@ -6,7 +6,6 @@ import (
 	"path"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
@@ -133,30 +132,14 @@ func (d *describer) pos(o op) diag.Pos {
 	return diag.Pos{}
 }
 
-var (
-	stageName = regexp.MustCompile(`^\[(?:(\S.*?) )? *(\d+)/\d+\] (.*)$`)
-	otherName = regexp.MustCompile(`^\[([^\]]*)\] ?(.*)$`)
-	inDigest  = regexp.MustCompile(`@sha256:[0-9a-f]{64}`)
-)
-
-// key derives the name that a step keeps while others change. Digests of
-// images are left out of it, and each key is given once.
+// key is the name that a step keeps while others change; each key is given once.
 func (d *describer) key(s graph.Step) graph.Key {
-	name := strings.Join(strings.Fields(inDigest.ReplaceAllString(strings.ReplaceAll(s.Name, "\n", " "), "")), " ")
-	var k graph.Key
-	if m := stageName.FindStringSubmatch(name); m != nil {
-		n, _ := strconv.Atoi(m[2])
-		k = graph.Key{Stage: m[1], Ordinal: n, Text: m[3]}
-		if s.Kind == graph.KindGit || s.Kind == graph.KindHTTP {
-			k.Text = "fetch " + s.Source
-		}
-	} else {
-		k = graph.Key{Stage: "internal", Text: name}
-		if m := otherName.FindStringSubmatch(name); m != nil {
-			k = graph.Key{Stage: m[1], Text: m[2]}
-		}
+	k := graph.KeyOf(s.Name)
+	if k.Ordinal == 0 {
 		d.internal[k]++
 		k.Ordinal = d.internal[k]
+	} else if s.Kind == graph.KindGit || s.Kind == graph.KindHTTP {
+		k.Text = "fetch " + s.Source
 	}
 	if d.keys[k]++; d.keys[k] > 1 {
 		k.Text += fmt.Sprintf(" (%d)", d.keys[k])

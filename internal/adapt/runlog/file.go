@@ -11,6 +11,12 @@ import (
 
 const tempPrefix = ".tmp-"
 
+// Files beside the journal: the plan, and what that rests on.
+const (
+	PlanFile  = "plan.json"
+	BasisFile = "basis.json"
+)
+
 // WriteFile puts a file beside the journal, at once and durably: after a crash
 // the file is the old one or the new one, whole. The data is written as it is;
 // secrets are not looked for. The name must be that of a plain file which is

@@ -31,6 +31,7 @@ const (
 	Upgraded    Why = "daemon-other" // the daemon has another version
 	OtherWorker Why = "other-worker" // the earlier run used another daemon
 	Released    Why = "released"     // the result was released after its image was published
+	Pruned      Why = "pruned"       // a prune that was seen may have removed the result
 	Again       Why = "again"        // it had run before in this very run, and was lost
 	NotReached  Why = "not-reached"  // the earlier run did not come to it
 	NotExported Why = "not-exported" // no cache repository kept it for other daemons
@@ -172,6 +173,8 @@ func (x *explainer) miss(s *graph.Step, d *done, g group, steps []delta.Step) Mi
 		}
 	}
 	switch {
+	case c == nil && x.again(s, d):
+		m.Why, m.Detail = Again, x.repeated()
 	case c == nil:
 		m.Why, m.Detail = FirstRun, "no earlier run of this fleet kept what it did"
 	case g.fresh && s.BaseBound:
@@ -203,16 +206,14 @@ func (x *explainer) miss(s *graph.Step, d *done, g group, steps []delta.Step) Mi
 // absent says why the result of a step that did not change was not there.
 func (x *explainer) absent(c *delta.Step, d *done) (Why, string) {
 	base := c.New.BaseBound
+	pruned := x.now.Basis.Observed && len(x.now.releases)+len(x.ref.releases) > 0
 	var before *done
 	if c.Old != nil {
 		before = x.ref.steps[c.Old.Digest]
 	}
 	switch {
-	case d.again > 0 && d.again >= d.executed/2:
-		if x.now.lost {
-			return Again, "it ran before in this run, on a daemon that was lost"
-		}
-		return Again, "it ran before in this run, and its result was not there any more"
+	case x.again(c.New, d):
+		return Again, x.repeated()
 	case x.now.upgraded(x.ref):
 		return Upgraded, "the daemon has another version than the one of run " + x.ref.ID
 	case x.now.apart(x.ref) && !base && x.now.cache == "":
@@ -221,11 +222,34 @@ func (x *explainer) absent(c *delta.Step, d *done) (Why, string) {
 		return OtherWorker, "run " + x.ref.ID + " used another daemon"
 	case before == nil || before.executed+before.cached == 0 || before.executed == before.failed && before.cached == 0:
 		return NotReached, "run " + x.ref.ID + " did not come to it"
+	case pruned:
+		return Pruned, fmt.Sprintf("%d prunes were seen in the two runs, the last at %s", len(x.now.releases)+len(x.ref.releases), x.lastRelease().UTC().Format(time.RFC3339))
 	case base && len(x.ref.releases) > 0:
 		last := x.ref.releases[len(x.ref.releases)-1].at
 		return Released, fmt.Sprintf("its result was released after its image was published, at %s at the latest", last.UTC().Format(time.RFC3339))
 	}
 	return Absent, "nothing changed, and no recorded release removed its result: it was pruned from outside, or the daemon's state is new"
+}
+
+// again tells whether a step ran in vain: more than once for an image, or more
+// than once at all when it serves many.
+func (x *explainer) again(s *graph.Step, d *done) bool {
+	return d.again > 0 && d.again >= d.executed/2 || !s.BaseBound && d.executed-d.failed > 1
+}
+
+// repeated says why a step may have run in vain.
+func (x *explainer) repeated() string {
+	if x.now.lost {
+		return "it ran before in this run, on a daemon that was lost"
+	}
+	return fmt.Sprintf("it ran before in this run, and its result was not there any more; records were removed %d times in the run", len(x.now.releases))
+}
+
+func (x *explainer) lastRelease() time.Time {
+	if n := len(x.now.releases); n > 0 {
+		return x.now.releases[n-1].at
+	}
+	return x.ref.releases[len(x.ref.releases)-1].at
 }
 
 // Only keeps the misses whose step's name holds a text; "" keeps all.

@@ -79,6 +79,13 @@ func TestWhy(t *testing.T) {
 			both(recorded("2", nil).on("one", "v1")), map[string]Why{"RUN make": Absent, "RUN setup": Released}},
 		{"not reached", recorded("1", nil).on("one", "v1").ran("shared", "", journal.StepData{Error: "exit 1"}), both(recorded("2", nil).on("one", "v1")),
 			map[string]Why{"RUN make": NotReached, "RUN setup": NotReached}},
+		{"pruned", func() *Run {
+			r := earlier()
+			r.fold(journal.Released, "", "", journal.ReleaseData{Records: 1})
+			return r
+		}(),
+			func() *Run { r := both(recorded("2", nil).on("one", "v1")); r.Basis.Observed = true; return r }(), map[string]Why{"RUN make": Pruned, "RUN setup": Pruned}},
+		{"shared step again", earlier(), recorded("2", nil).on("one", "v1").ran("shared", "", journal.StepData{}).ran("shared", "b", journal.StepData{}), map[string]Why{"RUN make": Again}},
 		{"again", earlier(), recorded("2", nil).on("one", "v1").ran("shared", "", journal.StepData{Cached: true}).ran("bound", "a", journal.StepData{}).ran("bound", "a", journal.StepData{}),
 			map[string]Why{"RUN setup": Again}},
 	}

@@ -10,6 +10,9 @@ import (
 // another plan, or another run, can be compared with it.
 type Basis struct {
 	V int `json:"v"`
+	// Observed is true of builds of another program: steps are known by name, and
+	// what they read is not.
+	Observed bool `json:"observed,omitempty"`
 	// Conversions are the variants that units name, each once.
 	Conversions []Conversion `json:"conversions"`
 	// Listing is what steps read of local contexts: context, path, and the first

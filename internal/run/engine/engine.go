@@ -22,6 +22,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/adapt/dockerfile"
 	"github.com/lapstrake/lapstrake/internal/adapt/filetree"
 	"github.com/lapstrake/lapstrake/internal/adapt/registry"
+	"github.com/lapstrake/lapstrake/internal/adapt/runlog"
 	"github.com/lapstrake/lapstrake/internal/decide/evidence"
 	"github.com/lapstrake/lapstrake/internal/decide/planner"
 	"github.com/lapstrake/lapstrake/internal/decide/publish"
@@ -240,7 +241,7 @@ func (e *Engine) recordPlan(p *plan.Plan, in *planner.Input) error {
 	if err != nil {
 		return diag.Wrap(diag.Internal, "plan", err)
 	}
-	if err := e.Run.WriteFile(PlanFile, data); err != nil {
+	if err := e.Run.WriteFile(runlog.PlanFile, data); err != nil {
 		return err
 	}
 	if err := e.recordBasis(in); err != nil {
@@ -253,12 +254,6 @@ func (e *Engine) recordPlan(p *plan.Plan, in *planner.Input) error {
 	return e.note(journal.Planned, "", journal.PlannedData{Images: len(p.Units), Actions: actions, StepsDistinct: p.Executions.Planned, BaseBytes: baseBytes(p, in)})
 }
 
-// The files of a run that hold its plan, and what that rests on.
-const (
-	PlanFile  = "plan.json"
-	BasisFile = "basis.json"
-)
-
 func (e *Engine) recordBasis(in *planner.Input) error {
 	b, err := e.Basis(in)
 	if err != nil {
@@ -268,7 +263,7 @@ func (e *Engine) recordBasis(in *planner.Input) error {
 	if err != nil {
 		return diag.Wrap(diag.Internal, "basis of the plan", err)
 	}
-	return e.Run.WriteFile(BasisFile, []byte(e.Run.Redactor().String(string(data))))
+	return e.Run.WriteFile(runlog.BasisFile, []byte(e.Run.Redactor().String(string(data))))
 }
 
 // baseBytes sums the distinct base layers that solves will pull.

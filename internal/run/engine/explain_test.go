@@ -161,7 +161,7 @@ func (w *world) version(text string, c change) built {
 func readExplained(t *testing.T, dir string) *explain.Run {
 	t.Helper()
 	p, b := &plan.Plan{}, &plan.Basis{}
-	for name, into := range map[string]any{engine.PlanFile: p, engine.BasisFile: b} {
+	for name, into := range map[string]any{runlog.PlanFile: p, runlog.BasisFile: b} {
 		data, err := os.ReadFile(filepath.Join(dir, name))
 		if err == nil {
 			err = json.Unmarshal(data, into)

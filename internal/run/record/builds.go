@@ -30,6 +30,7 @@ type builds struct {
 	ran      map[graph.Digest]bool
 	distinct map[work]bool
 	images   int
+	seen     seen
 }
 
 // image is one build.
@@ -181,6 +182,7 @@ func (b *builds) steps(im *image, inputs map[graph.Digest][]graph.Digest) string
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	known := identities(im.last, inputs)
+	b.seen.add(im, inputs, known)
 	tally := evidence.Tally{Ran: func(d graph.Digest) bool { return b.ran[d] }}
 	for _, d := range im.order {
 		r := im.last[d]
@@ -274,6 +276,7 @@ func (b *builds) total() {
 		b.log.note("warning", "no build reached the daemon: the command must use BUILDKIT_HOST, or the active buildx builder")
 		return
 	}
+	b.seen.write(b.log)
 	b.log.write(journal.Planned, "", journal.PlannedData{
 		Images: b.images, Actions: map[string]int{string(plan.Build): b.images}, StepsDistinct: int64(len(b.distinct)),
 	})

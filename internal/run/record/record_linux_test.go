@@ -16,11 +16,14 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/adapt/localregistry"
 	"github.com/lapstrake/lapstrake/internal/adapt/runlog"
+	"github.com/lapstrake/lapstrake/internal/decide/delta"
 	"github.com/lapstrake/lapstrake/internal/decide/evidence"
+	"github.com/lapstrake/lapstrake/internal/decide/explain"
 	"github.com/lapstrake/lapstrake/internal/decide/summary"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
+	"github.com/lapstrake/lapstrake/internal/model/plan"
 	"github.com/lapstrake/lapstrake/internal/run/record"
 	"github.com/lapstrake/lapstrake/internal/run/worker/workertest"
 	"github.com/lapstrake/lapstrake/internal/testfleet"
@@ -148,6 +151,7 @@ func TestLoop(t *testing.T) {
 	}
 	checkSteps(t, s, journaled, rep)
 	checkPrunes(t, s, journaled, rep)
+	checkExplained(t, got, journaled)
 	checkDisk(t, s, journaled, rep)
 	checkPhases(t, journaled, rep)
 	checkSecret(t, got.Dir, token)
@@ -209,6 +213,48 @@ func checkSteps(t *testing.T, s *summary.Summary, journaled []journal.Event, rep
 		if !parts[name] {
 			t.Errorf("no time for %s among %v", name, parts)
 		}
+	}
+}
+
+// checkExplained: the run can be explained, each execution once, and what a prune
+// made the loop do again is called by its name.
+func checkExplained(t *testing.T, got record.Outcome, journaled []journal.Event) {
+	t.Helper()
+	p, b := &plan.Plan{}, &plan.Basis{}
+	for name, into := range map[string]any{runlog.PlanFile: p, runlog.BasisFile: b} {
+		data, err := os.ReadFile(filepath.Join(got.Dir, name))
+		if err == nil {
+			err = json.Unmarshal(data, into)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := explain.NewRun(got.Summary.Run, p, b)
+	for _, e := range journaled {
+		r.Fold(e)
+	}
+	report := explain.Misses(r, nil, "")
+	want := map[string]int64{}
+	for _, st := range got.Summary.Steps {
+		if k := evidence.KindOf(st.Name); k != "" && delta.Works(k) && st.Executed > 0 {
+			want[st.Name] = st.Executed
+		}
+	}
+	have, again := map[string]int64{}, 0
+	for _, m := range report.Misses {
+		if evidence.KindOf(m.Name) != "" {
+			have[m.Name] += m.Executions
+		}
+		if m.Why == explain.Again {
+			again++
+		}
+	}
+	if d := cmp.Diff(want, have); d != "" {
+		t.Errorf("executed and explained: %s", d)
+	}
+	if (*got.Summary.Rework > 1) != (again > 0) {
+		t.Errorf("rework is %v, and %d steps are said to have run again", *got.Summary.Rework, again)
 	}
 }
 

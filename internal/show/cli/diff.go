@@ -83,14 +83,14 @@ func (a *app) side(ctx context.Context, f *fleetFlags, state, word, fleetName st
 }
 
 func hasBasis(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, engine.BasisFile))
+	_, err := os.Stat(filepath.Join(dir, runlog.BasisFile))
 	return err == nil
 }
 
 // recorded is the plan of a run and what it rested on.
 func recorded(info runlog.Info) (delta.Plan, error) {
 	p := delta.Plan{Name: "run " + info.ID, Plan: &plan.Plan{}, Basis: &plan.Basis{}}
-	err := errors.Join(readJSON(filepath.Join(info.Dir, engine.PlanFile), p.Plan), readJSON(filepath.Join(info.Dir, engine.BasisFile), p.Basis))
+	err := errors.Join(readJSON(filepath.Join(info.Dir, runlog.PlanFile), p.Plan), readJSON(filepath.Join(info.Dir, runlog.BasisFile), p.Basis))
 	if errors.Is(err, fs.ErrNotExist) {
 		return p, diag.Errorf(diag.Usage, "name a run that planned its images with this version or a later one", "run %s kept no plan that could be compared", info.ID)
 	}
