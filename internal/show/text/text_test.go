@@ -20,6 +20,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/lapstrake/lapstrake/internal/decide/delta"
+	"github.com/lapstrake/lapstrake/internal/decide/explain"
 	"github.com/lapstrake/lapstrake/internal/decide/summary"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
@@ -179,6 +181,14 @@ func views(t testing.TB) map[string]func(io.Writer, Options) error {
 		"runs-none":     func(w io.Writer, o Options) error { return Runs(w, nil, o) },
 		"problems":      func(w io.Writer, o Options) error { return Problems(w, problems(), o) },
 		"problems-none": func(w io.Writer, o Options) error { return Problems(w, nil, o) },
+		"diff":          func(w io.Writer, o Options) error { return Diff(w, bigDiff(), o) },
+		"diff-none": func(w io.Writer, o Options) error {
+			return Diff(w, &delta.Report{Old: "a", New: "b", Images: 3, Unchanged: 3}, o)
+		},
+		"explain": func(w io.Writer, o Options) error {
+			return Explain(w, bigExplanation(), func(explain.Miss, int) string { return "0123456789ab 2026-01-01 tell the commit" }, o)
+		},
+		"difference": func(w io.Writer, o Options) error { return Difference(w, bigDifference(), o) },
 	}
 	for name, s := range sums {
 		out["summary-"+name] = func(w io.Writer, o Options) error { return Summary(w, s, o) }
