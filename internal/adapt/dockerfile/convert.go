@@ -151,7 +151,7 @@ func (r *Recipe) convert(ctx context.Context, base baseAnswer, args map[string]s
 	g := &gateway{recipe: r, args: all, opts: r.options(all), base: base}
 	res, err := g.run(ctx)
 	if err != nil && strings.HasPrefix(err.Error(), lintError) {
-		return nil, r.locate(g.warnings).Err()
+		return nil, r.Locate(g.warnings).Err()
 	}
 	if err != nil {
 		return nil, r.problem(err, base)

@@ -28,6 +28,12 @@ import (
 // Options say what to convert and what to answer the front end.
 type Options struct {
 	Recipe fleet.Recipe
+	// Name is what positions call the Dockerfile; its path when empty.
+	Name string
+	// ReadFile reads the Dockerfile and the ignore files by their absolute paths;
+	// os.ReadFile when nil. A file that is not there is fs.ErrNotExist. It may be
+	// called concurrently, and once per file.
+	ReadFile func(path string) ([]byte, error)
 	// Platform is OS/ARCH[/VARIANT] of the images; "linux/amd64" when empty.
 	Platform string
 	// BuildPlatform is the worker's own platform, as BUILDPLATFORM tells it to
@@ -88,16 +94,22 @@ func Open(opt Options) (*Recipe, error) {
 		opt.BuildPlatform = "linux/amd64"
 	}
 	file := opt.Recipe.Dockerfile
-	text, err := os.ReadFile(file)
+	if opt.Name == "" {
+		opt.Name = file
+	}
+	if opt.ReadFile == nil {
+		opt.ReadFile = os.ReadFile
+	}
+	text, err := opt.ReadFile(file)
 	if err != nil {
-		return nil, diag.List{{Code: diag.FleetNotFound, Pos: diag.Pos{File: file}, Message: "the Dockerfile cannot be read: " + cause(err), Help: "set recipe.dockerfile to the path of a Dockerfile"}}
+		return nil, diag.List{{Code: diag.FleetNotFound, Pos: diag.Pos{File: opt.Name}, Message: "the Dockerfile cannot be read: " + cause(err), Help: "set recipe.dockerfile to the path of a Dockerfile"}}
 	}
 	r := &Recipe{opt: opt, text: text, viewIDs: map[string]int{}, slots: map[slotKey]*slot{}, variants: map[graph.Digest]*graph.Variant{}}
 	// The front end reads the Dockerfile again for each conversion: it must
 	// meet the same text.
 	r.files.put(file, text)
-	problems := r.locate(r.inspect())
-	r.notes = r.locate(r.notes)
+	problems := r.Locate(r.inspect())
+	r.notes = r.Locate(r.notes)
 	if err := problems.Err(); err != nil {
 		return nil, err
 	}

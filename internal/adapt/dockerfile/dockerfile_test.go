@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -408,5 +409,54 @@ func BenchmarkLeak(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
+	}
+}
+
+// TestReadFile converts a recipe that is not on the disk.
+func TestReadFile(t *testing.T) {
+	files := map[string]string{"/src/docker/Dockerfile": linked, "/src/.dockerignore": "*.tmp\n"}
+	var mu sync.Mutex
+	asked := map[string]int{}
+	open := func() (*Recipe, error) {
+		return Open(Options{
+			Recipe: fleet.Recipe{Dockerfile: "/src/docker/Dockerfile", Context: "/src"}, Name: "docker/Dockerfile@1234",
+			ReadFile: func(path string) ([]byte, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				asked[path]++
+				if text, ok := files[path]; ok {
+					return []byte(text), nil
+				}
+				return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+			},
+			Images: func(context.Context, string) (graph.Digest, []byte, error) {
+				return graph.Digest("sha256:" + strings.Repeat("1", 64)), []byte(`{"architecture":"amd64","os":"linux"}`), nil
+			},
+		})
+	}
+	r, err := open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := variant(t, r, "r.example/a:1", defaultView, fleet.Image{})
+	if !strings.Contains(string(v.Definition), "*.tmp") {
+		t.Error("the ignore file does not count")
+	}
+	want := map[string]int{"/src/docker/Dockerfile": 1, "/src/docker/Dockerfile.dockerignore": 1, "/src/.dockerignore": 1}
+	if d := cmp.Diff(want, asked); d != "" {
+		t.Error(d)
+	}
+	for _, s := range v.Graph.Steps {
+		if s.Pos.Line > 0 && s.Pos.File != "docker/Dockerfile@1234" || s.Pos.Line == 0 && s.Kind != graph.KindLocal {
+			t.Errorf("%s is at %s", s.Name, s.Pos)
+		}
+	}
+	files["/src/docker/Dockerfile"] = "FROM\n"
+	if _, err := open(); err == nil || !strings.HasPrefix(err.Error(), "docker/Dockerfile@1234:1:1: ") {
+		t.Errorf("%v", err)
+	}
+	delete(files, "/src/docker/Dockerfile")
+	if _, err := open(); err == nil || !strings.HasPrefix(err.Error(), "docker/Dockerfile@1234: the Dockerfile cannot be read: file does not exist") {
+		t.Errorf("%v", err)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"strconv"
@@ -262,7 +261,7 @@ type folder struct {
 func (f *folder) ReadFile(_ context.Context, req client.ReadRequest) ([]byte, error) {
 	name := filepath.Join(f.dir, filepath.FromSlash(path.Join("/", req.Filename)))
 	data, err := f.recipe.files.get(name, func() ([]byte, error) {
-		data, err := os.ReadFile(name)
+		data, err := f.recipe.opt.ReadFile(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, nil // remembered as missing
 		}

@@ -44,7 +44,7 @@ func (r *Recipe) inspect() diag.List {
 }
 
 func (r *Recipe) at(line int) diag.Pos {
-	return diag.Pos{File: r.opt.Recipe.Dockerfile, Line: line}
+	return diag.Pos{File: r.opt.Name, Line: line}
 }
 
 // builtin are the front ends that the built-in one stands in for: the stable

@@ -26,7 +26,7 @@ func (r *Recipe) problem(err error, base baseAnswer) error {
 	}
 	var known *diag.Error
 	if errors.As(err, &known) {
-		return &diag.Error{Kind: known.Kind, Op: fmt.Sprintf("convert %s", diag.Pos{File: r.opt.Recipe.Dockerfile, Line: line}), Help: known.Help, Err: known}
+		return &diag.Error{Kind: known.Kind, Op: fmt.Sprintf("convert %s", diag.Pos{File: r.opt.Name, Line: line}), Help: known.Help, Err: known}
 	}
 	text := strings.ReplaceAll(message(err), base.arg, r.baseName())
 	if line == 0 && errors.Is(err, filepath.ErrBadPattern) {
@@ -38,14 +38,14 @@ func (r *Recipe) problem(err error, base baseAnswer) error {
 // located is a single problem at a line of the Dockerfile; 0 is the whole file.
 func (r *Recipe) located(code diag.Code, line int, help, format string, args ...any) error {
 	var list diag.List
-	list.Add(code, diag.Pos{File: r.opt.Recipe.Dockerfile, Line: line}, help, format, args...)
-	return r.locate(list).Err()
+	list.Add(code, diag.Pos{File: r.opt.Name, Line: line}, help, format, args...)
+	return r.Locate(list).Err()
 }
 
-// locate fills in the source lines of problems, and the column at which the
-// instruction starts: the front end tells lines only.
-func (r *Recipe) locate(list diag.List) diag.List {
-	list = list.WithSource(r.opt.Recipe.Dockerfile, r.text)
+// Locate fills in the source lines of problems in the Dockerfile, and the column
+// at which the instruction starts: the front end tells lines only.
+func (r *Recipe) Locate(list diag.List) diag.List {
+	list = list.WithSource(r.opt.Name, r.text)
 	for i := range list {
 		p := &list[i]
 		if p.Pos.Line > 0 && p.Pos.Col == 0 {

@@ -124,7 +124,7 @@ func (d *describer) pos(o op) diag.Pos {
 		for _, at := range l.Locations {
 			for _, rg := range at.Ranges {
 				if rg.Start.GetLine() > 0 {
-					return diag.Pos{File: d.recipe.opt.Recipe.Dockerfile, Line: int(rg.Start.GetLine())}
+					return diag.Pos{File: d.recipe.opt.Name, Line: int(rg.Start.GetLine())}
 				}
 			}
 		}
@@ -160,7 +160,7 @@ func (r *Recipe) unpinned(p *program, g graph.Graph) diag.List {
 		if fixed || s.Kind != graph.KindHTTP && (s.Kind != graph.KindGit || commit.MatchString(s.Source)) {
 			continue
 		}
-		pos := diag.Pos{File: r.opt.Recipe.Dockerfile}
+		pos := diag.Pos{File: r.opt.Name}
 		for _, user := range g.Steps {
 			if slices.Contains(user.Inputs, s.Digest) && user.Pos.Line > 0 {
 				pos = user.Pos
@@ -169,7 +169,7 @@ func (r *Recipe) unpinned(p *program, g graph.Graph) diag.List {
 		}
 		list.Add(plan.SourceUnpinned, pos, "name a commit, or give ADD a --checksum", "nothing pins the content of %s, so a change of it is not noticed", s.Source)
 	}
-	return r.locate(list)
+	return r.Locate(list)
 }
 
 func everything(context string) graph.Use {
