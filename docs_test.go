@@ -36,6 +36,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/adapt/fleetfile"
 	"github.com/lapstrake/lapstrake/internal/adapt/localregistry"
 	"github.com/lapstrake/lapstrake/internal/adapt/rows"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/run/worker/workertest"
 	"github.com/lapstrake/lapstrake/internal/show/cli"
 	"github.com/lapstrake/lapstrake/internal/testfleet"
@@ -237,7 +238,7 @@ func TestFleetFiles(t *testing.T) {
 					continue
 				}
 				writeFile(t, filepath.Join(dir, fleetfile.FileName), b.text)
-				if _, err := fleetfile.Load(dir, rows.Read); err != nil {
+				if _, err := fleetfile.Load(dir, options()); err != nil {
 					t.Errorf("%s:%d: %v", page, b.line, err)
 				}
 			}
@@ -453,4 +454,9 @@ func TestConsoleItself(t *testing.T) {
 			t.Errorf("link %s: %v", link, err)
 		}
 	}
+}
+
+// options reads fleet files of examples: every repository has one commit.
+func options() fleetfile.Options {
+	return fleetfile.Options{Rows: rows.Read, Resolve: func(fleet.Source) (string, error) { return strings.Repeat("0123456789", 4), nil }}
 }

@@ -33,13 +33,25 @@ const maxProblems = 20
 // returned together with an error, which is a [diag.List].
 type ReadRows func(name, format string, text []byte) ([]fleet.Row, error)
 
+// Options say what reading a fleet file needs from elsewhere.
+type Options struct {
+	// Rows reads instance lists; nil: none can be read.
+	Rows ReadRows
+	// Resolve finds the full hash of the commit that a recipe's source means; its
+	// field Commit is empty. Nil: no source can be used. An error of kind
+	// diag.File becomes a problem of the fleet file, with its help; any other ends
+	// the reading.
+	Resolve func(fleet.Source) (commit string, err error)
+}
+
 // Load reads the fleet file at path, which may be a folder with a fleet.yaml,
 // and the instance lists that it names. It also checks that the Dockerfile and
-// the folders exist, unless prepare commands might make them.
+// the folders exist, unless prepare commands might make them or they are those of
+// a source.
 //
 // A problem of the file is a [diag.List]. Positions name files as path does;
 // paths in the fleet are absolute. Nothing is written.
-func Load(path string, rows ReadRows) (*fleet.Fleet, error) {
+func Load(path string, o Options) (*fleet.Fleet, error) {
 	if st, err := os.Stat(path); err == nil && st.IsDir() {
 		path = filepath.Join(path, FileName)
 	}
@@ -49,7 +61,7 @@ func Load(path string, rows ReadRows) (*fleet.Fleet, error) {
 		l.Add(diag.FleetNotFound, diag.Pos{File: path}, "name a fleet file, or a folder with a "+FileName, "the fleet file %s", cannotRead(err))
 		return nil, l.Err()
 	}
-	return read(path, text, os.ReadFile, os.Stat, rows)
+	return read(path, text, os.ReadFile, os.Stat, o)
 }
 
 // Parse reads a fleet file from text. Path gives it a place: relative paths
@@ -58,11 +70,11 @@ func Load(path string, rows ReadRows) (*fleet.Fleet, error) {
 // for. Parse never panics, and the work that aliases can cause is bounded.
 //
 // A problem of the file is a [diag.List].
-func Parse(path string, text []byte, readFile func(string) ([]byte, error), rows ReadRows) (*fleet.Fleet, error) {
-	return read(path, text, readFile, nil, rows)
+func Parse(path string, text []byte, readFile func(string) ([]byte, error), o Options) (*fleet.Fleet, error) {
+	return read(path, text, readFile, nil, o)
 }
 
-func read(path string, text []byte, readFile func(string) ([]byte, error), stat func(string) (fs.FileInfo, error), rows ReadRows) (*fleet.Fleet, error) {
+func read(path string, text []byte, readFile func(string) ([]byte, error), stat func(string) (fs.FileInfo, error), o Options) (*fleet.Fleet, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, diag.Wrap(diag.Infra, "working folder", err)
@@ -71,13 +83,16 @@ func read(path string, text []byte, readFile func(string) ([]byte, error), stat 
 	p := &parser{
 		file: path, shown: filepath.Dir(path), dir: filepath.Dir(abs),
 		lines: strings.Split(string(text), "\n"), budget: len(text) + aliasBudget,
-		read: readFile, stat: stat, rows: rows,
+		read: readFile, stat: stat, opt: o,
 		texts: map[string][]byte{path: text}, sums: map[string]string{},
 		said: map[diag.Problem]bool{}, hidden: map[int]bool{},
 	}
 	var fl *fleet.Fleet
 	if root := p.document(text); root != nil {
 		fl = p.fleet(root, abs)
+	}
+	if p.err != nil {
+		return nil, p.err
 	}
 	if err := p.finish(); err != nil {
 		return nil, err
@@ -94,7 +109,8 @@ type parser struct {
 	budget      int // nodes that may still be visited
 	read        func(string) ([]byte, error)
 	stat        func(string) (fs.FileInfo, error) // nil: folders are not looked for
-	rows        ReadRows
+	opt         Options
+	err         error // what ended the reading and is no problem of the file
 	probs       diag.List
 	texts       map[string][]byte // files read, by shown name
 	sums        map[string]string // digests of files that templates name

@@ -43,7 +43,7 @@ func TestLoadPlaces(t *testing.T) {
 		{"an absolute path", filepath.Join(dir, "sub"), filepath.Join(dir, "sub/ids.txt") + ":1:1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			fl, err := fleetfile.Load(tt.path, rows.Read)
+			fl, err := fleetfile.Load(tt.path, fleetfile.Options{Rows: rows.Read})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -60,7 +60,7 @@ func TestLoadPlaces(t *testing.T) {
 		"empty":          "empty/fleet.yaml: the fleet file does not exist [fleet-not-found]\n    help: name a fleet file, or a folder with a fleet.yaml",
 		"empty/x/y.yaml": "empty/x/y.yaml: the fleet file cannot be read: not a directory [fleet-not-found]\n    help: name a fleet file, or a folder with a fleet.yaml",
 	} {
-		_, err := fleetfile.Load(path, rows.Read)
+		_, err := fleetfile.Load(path, fleetfile.Options{Rows: rows.Read})
 		if diag.KindOf(err) != diag.File {
 			t.Fatalf("%s: kind %s", path, diag.KindOf(err))
 		}
@@ -75,7 +75,7 @@ func TestHomeFolder(t *testing.T) {
 	fl, err := fleetfile.Parse("fleet.yaml", []byte(`images: {ids: [a], base: debian, tag: "example.com/o:{{.id}}"}
 secrets: [{id: npm, file: ~/.npmrc}]
 ssh: [{paths: [~/.ssh/id, keys/id]}]
-`), memory(nil), rows.Read)
+`), memory(nil), fleetfile.Options{Rows: rows.Read})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func TestNotUTF8(t *testing.T) {
 		{"a control character", []byte("name: x\nimages: \x01\n"), "fleet.yaml:2:1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := fleetfile.Parse("fleet.yaml", tt.text, memory(nil), rows.Read)
+			_, err := fleetfile.Parse("fleet.yaml", tt.text, memory(nil), fleetfile.Options{Rows: rows.Read})
 			var l diag.List
 			if !errors.As(err, &l) || len(l) != 1 || l[0].Code != diag.FleetSyntax || l[0].Pos.String() != tt.want {
 				t.Errorf("%v", err)
@@ -118,7 +118,7 @@ func TestSyntaxInALargeFile(t *testing.T) {
 	for _, at := range []int{6, 7, 500, 2999} {
 		broken := append([]string(nil), lines...)
 		broken[at-1] = "    id: 'x"
-		_, err := fleetfile.Parse("fleet.yaml", []byte(strings.Join(broken, "\n")), memory(nil), rows.Read)
+		_, err := fleetfile.Parse("fleet.yaml", []byte(strings.Join(broken, "\n")), memory(nil), fleetfile.Options{Rows: rows.Read})
 		var l diag.List
 		if !errors.As(err, &l) || len(l) != 1 || l[0].Pos.Line != at || l[0].Code != diag.FleetSyntax {
 			t.Errorf("line %d: %v", at, err)
@@ -134,7 +134,7 @@ func TestRowReaderErrors(t *testing.T) {
 		"not a list":      func(string, string, []byte) ([]fleet.Row, error) { return nil, errors.New("broken") },
 		"rows and errors": func(string, string, []byte) ([]fleet.Row, error) { return []fleet.Row{{}}, errors.New("broken") },
 	} {
-		if _, err := fleetfile.Parse("fleet.yaml", text, files, read); diag.KindOf(err) != diag.File {
+		if _, err := fleetfile.Parse("fleet.yaml", text, files, fleetfile.Options{Rows: read}); diag.KindOf(err) != diag.File {
 			t.Errorf("%s: %s %v", name, diag.KindOf(err), err)
 		}
 	}
@@ -190,7 +190,7 @@ func TestFleetProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		ex := drawExample(t)
 		read := func() (*fleet.Fleet, error) {
-			return fleetfile.Parse("fleet.yaml", []byte(ex.text), memory(ex.files), rows.Read)
+			return fleetfile.Parse("fleet.yaml", []byte(ex.text), memory(ex.files), fleetfile.Options{Rows: rows.Read})
 		}
 		fl, err := read()
 		if len(ex.ids) == 0 {
@@ -243,7 +243,7 @@ func TestProblemsAreDeterministic(t *testing.T) {
 	files := memory(map[string]string{"rows.jsonl": "{\"id\": \"1\", \"a\": 1}\n{\"id\": \"2\", \"x\": 1}\n{\"id\": \"3\", \"y\": 1, \"z\": {}}\n"})
 	var first string
 	for i := range 30 {
-		_, err := fleetfile.Parse("fleet.yaml", text, files, rows.Read)
+		_, err := fleetfile.Parse("fleet.yaml", text, files, fleetfile.Options{Rows: rows.Read})
 		if err == nil {
 			t.Fatal("no problems")
 		}
@@ -263,7 +263,7 @@ func TestManyProblemsAreBounded(t *testing.T) {
 		fmt.Fprintf(&list, "{\"id\": \"A%d\", \"n\": %d}\n", i/2, i)
 	}
 	_, err := fleetfile.Parse("fleet.yaml", []byte("images: {from: r.jsonl, base: \"example.com/{{.id}}\", tag: \"example.com/o:{{.id}}\"}\n"),
-		memory(map[string]string{"r.jsonl": list.String()}), rows.Read)
+		memory(map[string]string{"r.jsonl": list.String()}), fleetfile.Options{Rows: rows.Read})
 	var l diag.List
 	if !errors.As(err, &l) || len(l) != 42 {
 		t.Fatalf("%d problems", len(l))
@@ -302,7 +302,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte, list string) {
 		read := func(string) ([]byte, error) { return []byte(list), nil }
-		fl, err := fleetfile.Parse("fleet.yaml", text, read, rows.Read)
+		fl, err := fleetfile.Parse("fleet.yaml", text, read, fleetfile.Options{Rows: rows.Read})
 		if err == nil {
 			ids, tags := map[string]bool{}, map[string]bool{}
 			for _, im := range fl.Images {
@@ -351,7 +351,7 @@ func BenchmarkParse10000(b *testing.B) {
 `)
 	files := memory(map[string]string{"rows.jsonl": list.String()})
 	for b.Loop() {
-		fl, err := fleetfile.Parse("fleet.yaml", text, files, rows.Read)
+		fl, err := fleetfile.Parse("fleet.yaml", text, files, fleetfile.Options{Rows: rows.Read})
 		if err != nil || len(fl.Images) != 10000 {
 			b.Fatal(err)
 		}

@@ -1,10 +1,12 @@
 package fleetfile_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,8 +15,10 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/fleetfile"
+	"github.com/lapstrake/lapstrake/internal/adapt/gitrepo"
 	"github.com/lapstrake/lapstrake/internal/adapt/rows"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
 )
 
 var update = flag.Bool("update", false, "write what is seen as what is wanted")
@@ -64,6 +68,7 @@ func TestGolden(t *testing.T) {
 				want, files = string(files[n-1].Data), files[:n-1]
 			}
 			dir := unpack(t, files)
+			commitRepo(t)
 			got := outcome(t, dir)
 			if strings.Contains(got, "hunter2") {
 				t.Errorf("a secret is shown:\n%s", got)
@@ -85,10 +90,41 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// commitRepo commits what is in the folder repo, always as the same commit. Without
+// the folder it does nothing.
+func commitRepo(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat("repo"); err != nil {
+		return
+	}
+	for _, args := range []string{"init -q -b main", "add -A", "commit -q -m first", "tag v1"} {
+		cmd := exec.Command("git", strings.Fields(args)...)
+		cmd.Dir = "repo"
+		cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.com",
+			"GIT_COMMITTER_NAME=c", "GIT_COMMITTER_EMAIL=c@example.com", "GIT_AUTHOR_DATE=1700000000 +0000", "GIT_COMMITTER_DATE=1700000000 +0000")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %s: %v\n%s", args, err, out)
+		}
+	}
+}
+
+// resolve finds commits in real repositories.
+func resolve(s fleet.Source) (string, error) {
+	r, err := gitrepo.Open(context.Background(), s.Git)
+	if err != nil {
+		return "", err
+	}
+	return r.Resolve(context.Background(), s.Ref)
+}
+
 // outcome loads the fleet file of the working folder.
 func outcome(t *testing.T, dir string) string {
 	t.Helper()
-	fl, err := fleetfile.Load("fleet.yaml", rows.Read)
+	name := "fleet.yaml"
+	if _, err := os.Stat(name); err != nil {
+		name = "repo/fleets/fleet.yaml"
+	}
+	fl, err := fleetfile.Load(name, fleetfile.Options{Rows: rows.Read, Resolve: resolve})
 	var text string
 	if err != nil {
 		var l diag.List

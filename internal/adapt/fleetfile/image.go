@@ -170,14 +170,14 @@ func (p *parser) fromFile(o object) []fleet.Row {
 	}
 	shown := p.beside(name)
 	text, err := p.read(shown)
-	if err == nil && p.rows == nil {
+	if err == nil && p.opt.Rows == nil {
 		err = errors.ErrUnsupported
 	}
 	if err != nil {
 		p.problem(diag.FleetNotFound, o.pos("from"), "paths are relative to the folder of the fleet file", "the instance list %s %s", name, cannotRead(err))
 		return nil
 	}
-	rows, err := p.rows(shown, format, text)
+	rows, err := p.opt.Rows(shown, format, text)
 	var l diag.List
 	if errors.As(err, &l) {
 		p.probs = append(p.probs, l...)
@@ -220,6 +220,9 @@ func (b *builder) block(bl *block) {
 		own := data[i]
 		d := maps.Clone(own)
 		d["row"], d["index"], d["args"] = own, i, args
+		if src := b.recipe.Source; src != nil {
+			d["source"] = sourceFields(src)
+		}
 		b.row(bl, r.Pos, d, excluded)
 	}
 	for _, t := range append([]*tmpl{bl.id, bl.base}, bl.tags...) {

@@ -30,13 +30,12 @@ var (
 func (p *parser) recipe(top object, prepared bool) fleet.Recipe {
 	o := object{p: p, node: top.node, path: "recipe"}
 	if top.has("recipe") {
-		o, _ = p.object(top.value("recipe"), "recipe", "dockerfile", "context", "target", "baseArg", "args", "contexts", "labels", "network")
+		o, _ = p.object(top.value("recipe"), "recipe", "source", "dockerfile", "context", "target", "baseArg", "args", "contexts", "labels", "network")
 	}
 	r := fleet.Recipe{
-		Context:  p.path(o.text("context", ".")),
+		Source:   p.source(o),
 		Target:   o.text("target", ""),
 		BaseArg:  o.text("baseArg", "BASE_IMAGE"),
-		Args:     o.strings("args"),
 		Contexts: p.contexts(o, prepared),
 		Labels:   o.strings("labels"),
 		Network:  o.choice("network", "default", "none", "host"),
@@ -44,24 +43,39 @@ func (p *parser) recipe(top object, prepared bool) fleet.Recipe {
 	if r.Network == "default" {
 		r.Network = ""
 	}
-	r.Dockerfile = filepath.Join(r.Context, "Dockerfile")
-	if o.has("dockerfile") {
-		r.Dockerfile = p.path(o.text("dockerfile", ""))
-	}
-	if u := o.text("context", ""); remote(u) {
-		p.problem(diag.FleetValue, o.pos("context"), "clone it, or use it as one of contexts:", "recipe.context must be a folder, and is a URL")
-	} else if !prepared {
-		p.exists(o.pos("context"), "the context", r.Context, true)
-	}
-	if !prepared {
-		p.exists(o.pos("dockerfile"), "the Dockerfile", r.Dockerfile, false)
-	}
+	r.Args = p.recipeArgs(o, r.Source)
+	p.recipePaths(o, &r, prepared)
 	if o.has("baseArg") && r.BaseArg != "" && !variable.MatchString(r.BaseArg) {
 		p.problem(diag.FleetValue, o.pos("baseArg"), "use letters, digits and underscores", "recipe.baseArg cannot be %q", r.BaseArg)
 	}
 	p.arguments(o, r.BaseArg)
 	p.labels(o)
 	return r
+}
+
+// recipePaths reads where the Dockerfile and the context are, on the disk or in
+// the source.
+func (p *parser) recipePaths(o object, r *fleet.Recipe, prepared bool) {
+	place := p.path
+	if r.Source != nil {
+		prepared = true // whether they are there shows at the commit
+		place = path.Clean
+		p.inside(o, "context")
+		p.inside(o, "dockerfile")
+	}
+	r.Context = place(o.text("context", "."))
+	r.Dockerfile = filepath.Join(r.Context, "Dockerfile")
+	if o.has("dockerfile") {
+		r.Dockerfile = place(o.text("dockerfile", ""))
+	}
+	if u := o.text("context", ""); remote(u) {
+		p.problem(diag.FleetValue, o.pos("context"), "name the repository with source:, or use it as one of contexts:", "recipe.context must be a folder, and is a URL")
+	} else if !prepared {
+		p.exists(o.pos("context"), "the context", r.Context, true)
+	}
+	if !prepared {
+		p.exists(o.pos("dockerfile"), "the Dockerfile", r.Dockerfile, false)
+	}
 }
 
 // arguments checks the names of build arguments in o.

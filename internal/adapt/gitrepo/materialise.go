@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
 )
 
 // SubmoduleError says that a tree has a submodule that no repository is given
@@ -31,11 +32,8 @@ func (e *SubmoduleError) Error() string {
 	if e.Commit == "" {
 		return fmt.Sprintf("there is no submodule at %s", e.Path)
 	}
-	return fmt.Sprintf("%s is a submodule, at commit %s", e.Path, short(e.Commit))
+	return fmt.Sprintf("%s is a submodule, at commit %s", e.Path, fleet.ShortCommit(e.Commit))
 }
-
-// short is a commit hash for people.
-func short(hash string) string { return hash[:min(12, len(hash))] }
 
 // Materialise writes the tree of a commit, by its full hash, into the folder
 // DIR/COMMIT and returns that folder. Submodules come from the repositories that
@@ -55,7 +53,7 @@ func (r *Repo) Materialise(ctx context.Context, dir, commit string, submodules m
 	if _, err := os.Stat(final); err == nil {
 		return final, nil
 	}
-	op := "write commit " + short(commit) + " of " + r.name
+	op := "write commit " + fleet.ShortCommit(commit) + " of " + r.name
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", diag.Wrap(diag.Infra, op, err)
 	}

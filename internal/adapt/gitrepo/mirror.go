@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
 )
 
 // Mirrors says where repositories that are elsewhere are kept, and whether they
@@ -24,16 +25,6 @@ type Mirrors struct {
 	Dir string
 	// Offline uses what was fetched earlier and sends nothing.
 	Offline bool
-}
-
-// IsURL tells whether git takes a text for the address of another repository
-// and not for a path: it has a scheme, or is HOST:PATH as ssh writes it.
-func IsURL(s string) bool {
-	if strings.Contains(s, "://") {
-		return true
-	}
-	host, _, ok := strings.Cut(s, ":")
-	return ok && host != "" && !strings.ContainsRune(host, '/')
 }
 
 // secret is what may be a credential in a text with URLs: what stands before
@@ -56,7 +47,7 @@ func redact(text string) string {
 // those that git finds; it asks nobody. What cannot be reached is an error of
 // kind [diag.Infra].
 func (m Mirrors) Open(ctx context.Context, git, ref string) (*Repo, error) {
-	if !IsURL(git) {
+	if !fleet.IsGitURL(git) {
 		return Open(ctx, git)
 	}
 	sum := sha256.Sum256([]byte(git))

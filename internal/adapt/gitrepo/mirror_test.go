@@ -20,17 +20,6 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 )
 
-func TestIsURL(t *testing.T) {
-	for s, want := range map[string]bool{
-		"https://example.com/a.git": true, "ssh://git@example.com/a": true, "file:///a": true, "git@example.com:a/b.git": true, "host:a": true,
-		"/a/b": false, "../a": false, "./a:b": false, "": false, ":a": false, "a": false, "~/x": false,
-	} {
-		if got := gitrepo.IsURL(s); got != want {
-			t.Errorf("%q: %t", s, got)
-		}
-	}
-}
-
 // serve serves a repository over HTTP and counts the requests. With a password
 // it asks for that.
 func serve(t *testing.T, dir, password string) (url string, requests *atomic.Int64) {

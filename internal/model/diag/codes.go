@@ -13,6 +13,7 @@ const (
 	FleetTemplate  Code = "fleet-template"
 	FleetNotFound  Code = "fleet-not-found"
 	FleetEmpty     Code = "fleet-empty"
+	FleetSource    Code = "fleet-source"
 	FleetReference Code = "fleet-reference"
 	FleetDuplicate Code = "fleet-duplicate"
 	ImageDuplicate Code = "image-duplicate"
@@ -44,6 +45,7 @@ func Codes() map[Code]string {
 		FleetTemplate:  "a template does not parse, or names a field that the rows do not have",
 		FleetNotFound:  "a file or folder that the fleet file names cannot be read",
 		FleetEmpty:     "the fleet has no images",
+		FleetSource:    "the git repository, the commit or a submodule of the recipe's source is not there",
 		FleetReference: "a rendered image reference is not valid",
 		FleetDuplicate: "a field of the fleet file is given twice, or two entries have the same name",
 		ImageDuplicate: "two images have the same id",
@@ -76,6 +78,7 @@ func Advice() map[Code]string {
 		FleetTemplate:  "use a field that the rows have, or `{{default \"...\" .field}}`",
 		FleetNotFound:  "check the path: it is relative to the folder of the fleet file",
 		FleetEmpty:     "check the instance list and `exclude`",
+		FleetSource:    "check `recipe.source`: `git` is a path or a URL, `ref` a branch, a tag or a commit; each submodule needs a repository",
 		FleetReference: "write HOST/PATH:TAG; paths are lower case",
 		FleetDuplicate: "keep one of them",
 		ImageDuplicate: "remove one of the rows, or make `id` tell them apart",

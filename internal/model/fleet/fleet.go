@@ -45,7 +45,11 @@ type Fleet struct {
 
 // Recipe is a Dockerfile with its contexts and arguments.
 type Recipe struct {
-	// Dockerfile and Context are absolute paths.
+	// Source, when set, is the commit that the Dockerfile and the context are
+	// taken from.
+	Source *Source `json:"source,omitempty"`
+	// Dockerfile and Context are absolute paths; with a Source they are relative
+	// to the top of its tree, with slashes.
 	Dockerfile string `json:"dockerfile"`
 	Context    string `json:"context"`
 	// Target is the stage to build; empty means the last.

@@ -80,6 +80,8 @@ type Options struct {
 	Planner planner.Options
 	// CachedBases trusts what a tag resolved to earlier and sends no request for it.
 	CachedBases bool
+	// Offline sends nothing to anybody: only planning can do without.
+	Offline bool
 	// Jobs is the most solves at once on one worker; 0 means the fleet's, else one
 	// per core, at least 2.
 	Jobs int

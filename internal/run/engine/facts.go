@@ -185,7 +185,7 @@ func (e *Engine) digestUses(v *graph.Variant) (content, error) {
 			fmt.Fprintf(h, "%s %s\n", u.Context, d)
 		}
 	}
-	if err := problems.Err(); err != nil {
+	if err := e.Recipe.Locate(problems).Err(); err != nil {
 		return c, err
 	}
 	if len(c.files) > 0 {

@@ -546,7 +546,7 @@ func suicideMain(spec string) int {
 }
 
 func (s *suicide) build(ctx context.Context) error {
-	f, err := fleetfile.Load(s.Fleet, rows.Read)
+	f, err := fleetfile.Load(s.Fleet, fleetfile.Options{Rows: rows.Read})
 	if err != nil {
 		return err
 	}

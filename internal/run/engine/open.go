@@ -35,8 +35,9 @@ const recentRuns = 8
 
 // Open reads everything that planning depends on and that is not in a
 // registry: it runs the fleet's prepare commands where their inputs changed,
-// opens the contexts and parses the recipe. It reaches neither daemon nor
-// registry.
+// writes a recipe's source into the state folder, opens the contexts and parses
+// the recipe. It reaches neither daemon nor registry; the source's repository
+// only when it is elsewhere and the commit is not at hand.
 func Open(ctx context.Context, s Setup) (*Engine, error) {
 	if err := runPrepare(ctx, s); err != nil {
 		return nil, err
@@ -54,7 +55,7 @@ func Open(ctx context.Context, s Setup) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{Fleet: s.Fleet, Store: store, Index: index, Keychain: keychain, Opts: s.Options, state: s.State}
-	if err := e.openRecipe(); err != nil {
+	if err := e.openRecipe(ctx); err != nil {
 		return nil, err
 	}
 	return e, nil
@@ -89,8 +90,12 @@ func runPrepare(ctx context.Context, s Setup) error {
 
 // openRecipe opens the local contexts and the Dockerfile. All problems of all
 // of them are returned at once.
-func (e *Engine) openRecipe() error {
-	recipe := e.Fleet.Recipe
+func (e *Engine) openRecipe(ctx context.Context) error {
+	at, err := e.place(ctx)
+	if err != nil {
+		return err
+	}
+	recipe := at.recipe
 	e.Trees = map[string]*filetree.Tree{}
 	unique := map[string]string{}
 	var problems diag.List
@@ -103,7 +108,7 @@ func (e *Engine) openRecipe() error {
 			unique[name] = string(all)
 		}
 		if l, ok := err.(diag.List); ok {
-			problems = append(problems, l...)
+			problems = append(problems, at.show(l)...)
 			return nil
 		}
 		return err
@@ -121,9 +126,8 @@ func (e *Engine) openRecipe() error {
 	if err := problems.Err(); err != nil {
 		return err
 	}
-	var err error
 	e.Recipe, err = dockerfile.Open(dockerfile.Options{
-		Recipe: recipe, Platform: e.Fleet.Platform, Epoch: e.Fleet.Epoch, Unique: unique,
+		Recipe: recipe, Name: at.shown(recipe.Dockerfile), Platform: e.Fleet.Platform, Epoch: e.Fleet.Epoch, Unique: unique,
 		Images: func(ctx context.Context, ref string) (graph.Digest, []byte, error) {
 			return e.Store.Config(ctx, ref, e.Fleet.Platform)
 		},

@@ -11,9 +11,7 @@ import (
 	"strings"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/creds"
-	"github.com/lapstrake/lapstrake/internal/adapt/fleetfile"
 	"github.com/lapstrake/lapstrake/internal/adapt/registry"
-	"github.com/lapstrake/lapstrake/internal/adapt/rows"
 	"github.com/lapstrake/lapstrake/internal/decide/limit"
 	"github.com/lapstrake/lapstrake/internal/decide/publish"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
@@ -30,7 +28,7 @@ func (a *app) doctorRegistry(ctx context.Context, ref string, args []string) err
 	}
 	var settings []fleet.Registry
 	if len(args) > 0 {
-		f, err := fleetfile.Load(args[0], rows.Read)
+		f, err := a.loadFleet(ctx, args[0])
 		if err != nil {
 			return err
 		}

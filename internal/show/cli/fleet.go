@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/fleetfile"
+	"github.com/lapstrake/lapstrake/internal/adapt/gitrepo"
 	"github.com/lapstrake/lapstrake/internal/adapt/rows"
 	"github.com/lapstrake/lapstrake/internal/decide/planner"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
@@ -66,13 +67,36 @@ func (f *fleetFlags) decisions(c *cobra.Command) {
 	fl.BoolVar(&f.strict, "strict-mounts", false, "fail when a registry refuses to mount a blob, instead of sending it")
 }
 
+// loadFleet reads a fleet file.
+func (a *app) loadFleet(ctx context.Context, path string) (*fleet.Fleet, error) {
+	return fleetfile.Load(path, fleetfile.Options{Rows: rows.Read, Resolve: func(s fleet.Source) (string, error) { return a.resolve(ctx, s) }})
+}
+
+// resolve finds the commit of a recipe's source. Only for a repository that is
+// elsewhere it needs the state folder.
+func (a *app) resolve(ctx context.Context, s fleet.Source) (string, error) {
+	var mirrors gitrepo.Mirrors
+	if fleet.IsGitURL(s.Git) {
+		state, err := a.stateDir()
+		if err != nil {
+			return "", err
+		}
+		mirrors = engine.Mirrors(state, false)
+	}
+	repo, err := mirrors.Open(ctx, s.Git, s.Ref)
+	if err != nil {
+		return "", err
+	}
+	return repo.Resolve(ctx, s.Ref)
+}
+
 // load reads the fleet file and applies the selection flags.
-func (f *fleetFlags) load(args []string) (*fleet.Fleet, error) {
+func (f *fleetFlags) load(ctx context.Context, a *app, args []string) (*fleet.Fleet, error) {
 	path := "fleet.yaml"
 	if len(args) > 0 {
 		path = args[0]
 	}
-	fl, err := fleetfile.Load(path, rows.Read)
+	fl, err := a.loadFleet(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +176,7 @@ func (a *app) open(ctx context.Context, f *fleetFlags, args []string) (*engine.E
 	if err := f.check(); err != nil {
 		return nil, "", err
 	}
-	fl, err := f.load(args)
+	fl, err := f.load(ctx, a, args)
 	if err != nil {
 		return nil, "", err
 	}

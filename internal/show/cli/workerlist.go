@@ -11,8 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/lapstrake/lapstrake/internal/adapt/fleetfile"
-	"github.com/lapstrake/lapstrake/internal/adapt/rows"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/run/worker"
@@ -61,7 +59,7 @@ func (a *app) workerList(ctx context.Context, w *workerFlags, args []string) err
 	}
 	var file []fleet.Worker
 	if len(args) > 0 {
-		fl, err := fleetfile.Load(args[0], rows.Read)
+		fl, err := a.loadFleet(ctx, args[0])
 		if err != nil {
 			return err
 		}

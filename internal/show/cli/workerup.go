@@ -7,8 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/lapstrake/lapstrake/internal/adapt/fleetfile"
-	"github.com/lapstrake/lapstrake/internal/adapt/rows"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/run/worker"
 )
@@ -35,7 +33,7 @@ func (a *app) workerUp(ctx context.Context, w *workerFlags, args []string) error
 	}
 	opt := worker.Options{State: state, Buildkitd: w.buildkitd, Runc: w.runc, Shared: true}
 	if len(args) > 0 {
-		fl, err := fleetfile.Load(args[0], rows.Read)
+		fl, err := a.loadFleet(ctx, args[0])
 		if err != nil {
 			return err
 		}
