@@ -42,6 +42,9 @@ type Options struct {
 	// diag.File becomes a problem of the fleet file, with its help; any other ends
 	// the reading.
 	Resolve func(fleet.Source) (commit string, err error)
+	// Profiles are applied after those of the file. One that the file does not
+	// have is an error of kind diag.Usage.
+	Profiles []string
 }
 
 // Load reads the fleet file at path, which may be a folder with a fleet.yaml,
@@ -155,7 +158,7 @@ func (p *parser) finish() error {
 
 // fleet reads the whole file from its root.
 func (p *parser) fleet(root *yaml.Node, abs string) *fleet.Fleet {
-	o, ok := p.object(root, "", "name", "recipe", "images", "output", "platform", "epoch",
+	o, ok := p.object(root, "", "name", "recipe", "profiles", "images", "output", "platform", "epoch",
 		"secrets", "ssh", "prepare", "registries", "jobs", "disk", "deadlines", "workers")
 	if !ok {
 		return nil

@@ -30,7 +30,7 @@ var (
 func (p *parser) recipe(top object, prepared bool) fleet.Recipe {
 	o := object{p: p, node: top.node, path: "recipe"}
 	if top.has("recipe") {
-		o, _ = p.object(top.value("recipe"), "recipe", "source", "dockerfile", "context", "target", "baseArg", "args", "contexts", "labels", "network")
+		o, _ = p.object(top.value("recipe"), "recipe", "source", "dockerfile", "context", "target", "baseArg", "args", "profiles", "contexts", "labels", "network")
 	}
 	r := fleet.Recipe{
 		Source:   p.source(o),
@@ -44,6 +44,7 @@ func (p *parser) recipe(top object, prepared bool) fleet.Recipe {
 		r.Network = ""
 	}
 	r.Args = p.recipeArgs(o, r.Source)
+	p.profiles(top, o, &r)
 	p.recipePaths(o, &r, prepared)
 	if o.has("baseArg") && r.BaseArg != "" && !variable.MatchString(r.BaseArg) {
 		p.problem(diag.FleetValue, o.pos("baseArg"), "use letters, digits and underscores", "recipe.baseArg cannot be %q", r.BaseArg)

@@ -56,7 +56,11 @@ type Recipe struct {
 	Target string `json:"target,omitempty"`
 	// BaseArg is the build argument that receives an image's base; "BASE_IMAGE" by default.
 	BaseArg string `json:"baseArg"`
-	// Args are build arguments that are the same for every image.
+	// Profiles are those that were asked for, in the order in which they were
+	// applied, also one that does not reach Target and so changed nothing.
+	Profiles []Profile `json:"profiles,omitempty"`
+	// Args are build arguments that are the same for every image, those of the
+	// profiles included.
 	Args map[string]string `json:"args,omitempty"`
 	// Contexts are named contexts: an absolute folder, or a URL with a scheme
 	// that BuildKit knows (docker-image://, https://, git@…).

@@ -22,6 +22,7 @@ import (
 type fleetFlags struct {
 	only      []string
 	limit     int
+	profiles  []string
 	namespace string
 	style     string
 	force     bool
@@ -47,6 +48,7 @@ func (f *fleetFlags) register(c *cobra.Command) {
 func (f *fleetFlags) selection(c *cobra.Command) {
 	fl := c.Flags()
 	fl.StringSliceVar(&f.only, "only", nil, "only images with these `ids` or globs; may be repeated")
+	fl.StringSliceVar(&f.profiles, "profile", nil, "apply the `profile` of the fleet file after those that it applies itself; may be repeated")
 	fl.IntVar(&f.limit, "limit", 0, "at most `n` images, in declared order; 0 means all")
 }
 
@@ -67,9 +69,14 @@ func (f *fleetFlags) decisions(c *cobra.Command) {
 	fl.BoolVar(&f.strict, "strict-mounts", false, "fail when a registry refuses to mount a blob, instead of sending it")
 }
 
-// loadFleet reads a fleet file.
+// loadFleet reads a fleet file, as it is without any flags.
 func (a *app) loadFleet(ctx context.Context, path string) (*fleet.Fleet, error) {
-	return fleetfile.Load(path, fleetfile.Options{Rows: rows.Read, Resolve: func(s fleet.Source) (string, error) { return a.resolve(ctx, s) }})
+	return fleetfile.Load(path, a.fleetOptions(ctx))
+}
+
+// fleetOptions are what every reading of a fleet file needs.
+func (a *app) fleetOptions(ctx context.Context) fleetfile.Options {
+	return fleetfile.Options{Rows: rows.Read, Resolve: func(s fleet.Source) (string, error) { return a.resolve(ctx, s) }}
 }
 
 // resolve finds the commit of a recipe's source. Only for a repository that is
@@ -96,7 +103,9 @@ func (f *fleetFlags) load(ctx context.Context, a *app, args []string) (*fleet.Fl
 	if len(args) > 0 {
 		path = args[0]
 	}
-	fl, err := a.loadFleet(ctx, path)
+	o := a.fleetOptions(ctx)
+	o.Profiles = f.profiles
+	fl, err := fleetfile.Load(path, o)
 	if err != nil {
 		return nil, err
 	}
