@@ -45,6 +45,12 @@ type Options struct {
 	// Profiles are applied after those of the file. One that the file does not
 	// have is an error of kind diag.Usage.
 	Profiles []string
+	// Select says which images of the whole file are meant, and Where narrows it
+	// by a condition, which applies where Select.Where does; "" means none. An id
+	// that no image has, a condition that is wrong and one that leaves no image
+	// are errors of kind diag.Usage.
+	Select fleet.Selection
+	Where  string
 }
 
 // Load reads the fleet file at path, which may be a folder with a fleet.yaml,

@@ -302,7 +302,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte, list string) {
 		read := func(string) ([]byte, error) { return []byte(list), nil }
-		fl, err := fleetfile.Parse("fleet.yaml", text, read, fleetfile.Options{Rows: rows.Read})
+		fl, err := fleetfile.Parse("fleet.yaml", text, read, options())
 		if err == nil {
 			ids, tags := map[string]bool{}, map[string]bool{}
 			for _, im := range fl.Images {

@@ -30,6 +30,9 @@ func (p *parser) functions() template.FuncMap {
 		"split":      split,
 		"join":       joined,
 		"default":    fallback,
+		"contains":   contains,
+		"hasPrefix":  condition(strings.HasPrefix),
+		"hasSuffix":  condition(strings.HasSuffix),
 		"printf":     printf,
 		// Escapes of text/template, which would hide the mark of an absent field.
 		"html":     unary(template.HTMLEscapeString),
@@ -115,6 +118,29 @@ func joined(sep string, v any) (string, error) {
 		parts[i] = s
 	}
 	return strings.Join(parts, sep), nil
+}
+
+// condition is a function that answers a question about a text. As with eq the
+// text comes first.
+func condition(f func(s, part string) bool) func(any, string) (bool, error) {
+	return func(v any, part string) (bool, error) {
+		s, err := text(v)
+		return err == nil && f(s, part), err
+	}
+}
+
+// contains looks for a part of a text, or for an element of a list.
+func contains(v any, part string) (bool, error) {
+	l, ok := v.(list)
+	if !ok {
+		return condition(strings.Contains)(v, part)
+	}
+	for _, e := range l {
+		if s, err := text(e); err == nil && s == part {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // fallback is the function default.

@@ -24,6 +24,8 @@ type block struct {
 	tags         []*tmpl
 	args, labels map[string]*tmpl
 	exclude      map[string]*yaml.Node
+	choice       choice
+	where        *tmpl // a condition; nil: every row
 }
 
 // images reads every block and renders its rows, in declared order.
@@ -49,12 +51,15 @@ func (p *parser) images(top object, recipe fleet.Recipe) []fleet.Image {
 	if len(b.images) == 0 && len(p.probs) == before {
 		p.problem(diag.FleetEmpty, top.pos("images"), "name images with ids: or from:", "the fleet has no images")
 	}
-	return b.images
+	if len(p.probs) > before {
+		return b.images
+	}
+	return b.meant()
 }
 
 // block reads the fields of a block; what has a problem stays nil.
 func (p *parser) block(n *yaml.Node, path, baseArg string) *block {
-	o, ok := p.object(n, path, "ids", "from", "format", "id", "base", "tag", "tags", "args", "labels", "exclude")
+	o, ok := p.object(n, path, "ids", "from", "format", "id", "base", "tag", "tags", "args", "labels", "exclude", "select")
 	if !ok {
 		return nil
 	}
@@ -76,6 +81,7 @@ func (p *parser) block(n *yaml.Node, path, baseArg string) *block {
 	for _, it := range o.texts("exclude") {
 		b.exclude[it.text] = it.node
 	}
+	p.selection(b)
 	return b
 }
 
@@ -168,13 +174,18 @@ func (p *parser) fromFile(o object) []fleet.Row {
 	if name == "" {
 		return nil
 	}
+	return p.rowsOf(o.pos("from"), name, format)
+}
+
+// rowsOf reads the rows of a file that is named at a place of the fleet file.
+func (p *parser) rowsOf(at diag.Pos, name, format string) []fleet.Row {
 	shown := p.beside(name)
 	text, err := p.read(shown)
 	if err == nil && p.opt.Rows == nil {
 		err = errors.ErrUnsupported
 	}
 	if err != nil {
-		p.problem(diag.FleetNotFound, o.pos("from"), "paths are relative to the folder of the fleet file", "the instance list %s %s", name, cannotRead(err))
+		p.problem(diag.FleetNotFound, at, "paths are relative to the folder of the fleet file", "the instance list %s %s", name, cannotRead(err))
 		return nil
 	}
 	rows, err := p.opt.Rows(shown, format, text)
@@ -193,16 +204,44 @@ type builder struct {
 	p      *parser
 	recipe fleet.Recipe
 	images []fleet.Image
+	data   []mapping // what the templates of each image see
 	byID   map[string]diag.Pos
 	byTag  map[string]int // index of the image
 	refs   references
 }
 
-// block renders every row of a block. Templates that could not be read are
-// passed over, so that the others are still tried.
+// candidate is a row that may become an image.
+type candidate struct {
+	pos      diag.Pos
+	data     mapping // what templates see
+	id, base string
+	tried    bool // to render the base
+}
+
+// block renders the rows of a block that are selected. Templates that could not
+// be read are passed over, so that the others are still tried.
 func (b *builder) block(bl *block) {
 	if bl == nil {
 		return
+	}
+	list := b.candidates(bl)
+	for _, c := range b.selected(bl, list) {
+		b.image(bl, c)
+	}
+	for _, t := range append([]*tmpl{bl.id, bl.where, bl.base}, bl.tags...) {
+		b.p.report(t)
+	}
+	for _, m := range []map[string]*tmpl{bl.args, bl.labels} {
+		for _, name := range slices.Sorted(maps.Keys(m)) {
+			b.p.report(m[name])
+		}
+	}
+}
+
+// candidates lists the rows of a block that are not excluded, with their ids.
+func (b *builder) candidates(bl *block) []*candidate {
+	if bl.id == nil {
+		return nil
 	}
 	union := shape{}
 	data := make([]mapping, len(bl.rows))
@@ -214,6 +253,7 @@ func (b *builder) block(bl *block) {
 	for k, v := range b.recipe.Args {
 		args[k] = v
 	}
+	var out []*candidate
 	excluded := map[string]bool{}
 	for i, r := range bl.rows {
 		union.fill(data[i])
@@ -223,62 +263,68 @@ func (b *builder) block(bl *block) {
 		if src := b.recipe.Source; src != nil {
 			d["source"] = sourceFields(src)
 		}
-		b.row(bl, r.Pos, d, excluded)
-	}
-	for _, t := range append([]*tmpl{bl.id, bl.base}, bl.tags...) {
-		b.p.report(t)
-	}
-	for _, m := range []map[string]*tmpl{bl.args, bl.labels} {
-		for _, name := range slices.Sorted(maps.Keys(m)) {
-			b.p.report(m[name])
+		id, ok := bl.id.render(r.Pos, d)
+		if !ok {
+			continue
+		}
+		id = strings.TrimSpace(id)
+		if bl.exclude[id] != nil {
+			excluded[id] = true
+		} else if b.valid(id, r.Pos) {
+			d["id"] = id
+			out = append(out, &candidate{pos: r.Pos, data: d, id: id})
 		}
 	}
-	b.notExcluded(bl, excluded)
+	b.notExcluded(bl, excluded, out)
+	return out
 }
 
 // notExcluded reports exclusions that name no row.
-func (b *builder) notExcluded(bl *block, excluded map[string]bool) {
-	if bl.id == nil || len(bl.id.failed) > 0 {
+func (b *builder) notExcluded(bl *block, excluded map[string]bool, list []*candidate) {
+	if len(bl.id.failed) > 0 {
 		return
 	}
 	for id, n := range bl.exclude {
 		if excluded[id] {
 			continue
 		}
-		known := slices.Sorted(maps.Keys(b.byID))
 		help := "remove it from exclude:"
-		if near := diag.Nearest(id, known); near != "" {
+		if near := diag.Nearest(id, idsOf(list)); near != "" {
 			help = fmt.Sprintf("did you mean %s?", near)
 		}
 		b.p.problem(diag.FleetValue, b.p.pos(n), help, "%s: no row has the id %s", join(bl.o.path, "exclude"), id)
 	}
 }
 
-// row makes the image of one row.
-func (b *builder) row(bl *block, pos diag.Pos, d mapping, excluded map[string]bool) {
-	if bl.id == nil {
+// idsOf lists the ids of candidates.
+func idsOf(list []*candidate) []string {
+	ids := make([]string, len(list))
+	for i, c := range list {
+		ids[i] = c.id
+	}
+	return ids
+}
+
+// baseOf is the full reference of a candidate's base, "" after a problem.
+func (b *builder) baseOf(bl *block, c *candidate) string {
+	if c.tried || bl.base == nil {
+		return c.base
+	}
+	c.tried = true
+	if s, ok := bl.base.render(c.pos, c.data); ok {
+		c.base = b.base(bl.base, c.id, s)
+	}
+	return c.base
+}
+
+// image makes the image of a candidate.
+func (b *builder) image(bl *block, c *candidate) {
+	if !b.unique(c.id, c.pos) {
 		return
 	}
-	id, ok := bl.id.render(pos, d)
-	if !ok {
-		return
-	}
-	id = strings.TrimSpace(id)
-	if bl.exclude[id] != nil {
-		excluded[id] = true
-		return
-	}
-	if !b.id(id, pos) {
-		return
-	}
-	d["id"] = id
-	im := fleet.Image{ID: id, Pos: pos}
-	if bl.base != nil {
-		if s, ok := bl.base.render(pos, d); ok {
-			im.Base = b.base(bl.base, id, s)
-		}
-	}
-	im.Args = renderMap(bl.args, pos, d)
+	d := c.data
+	im := fleet.Image{ID: c.id, Pos: c.pos, Base: b.baseOf(bl, c)}
+	im.Args = renderMap(bl.args, c.pos, d)
 	if len(im.Args) > 0 { // labels and tags see what the image is built with
 		all := maps.Clone(d["args"].(mapping))
 		for k, v := range im.Args {
@@ -291,17 +337,17 @@ func (b *builder) row(bl *block, pos diag.Pos, d mapping, excluded map[string]bo
 	} else {
 		d["base"] = missing("base")
 	}
-	im.Labels = renderMap(bl.labels, pos, d)
+	im.Labels = renderMap(bl.labels, c.pos, d)
 	if im.Base == "" { // said already
 		return
 	}
 	index := len(b.images)
-	b.images = append(b.images, im)
+	b.images, b.data = append(b.images, im), append(b.data, d)
 	for _, t := range bl.tags {
 		if t == nil {
 			continue
 		}
-		if s, ok := t.render(pos, d); ok {
+		if s, ok := t.render(c.pos, d); ok {
 			if tag := b.tag(t, index, s); tag != "" {
 				im.Tags = append(im.Tags, tag)
 			}
@@ -329,23 +375,30 @@ func renderMap(m map[string]*tmpl, pos diag.Pos, d mapping) map[string]string {
 // maxID is the longest id in bytes.
 const maxID = 256
 
-// id checks an id and that no other image has it.
-func (b *builder) id(id string, pos diag.Pos) bool {
-	first, dup := b.byID[id]
+// valid checks an id.
+func (b *builder) valid(id string, pos diag.Pos) bool {
+	const help = "id: says which field of a row is its id"
 	switch {
 	case id == "":
-		b.p.problem(diag.RowField, pos, "id: says which field of a row is its id", "the id is empty")
+		b.p.problem(diag.RowField, pos, help, "the id is empty")
 	case len(id) > maxID:
-		b.p.problem(diag.RowField, pos, "id: says which field of a row is its id", "the id is longer than %d bytes", maxID)
+		b.p.problem(diag.RowField, pos, help, "the id is longer than %d bytes", maxID)
 	case strings.ContainsFunc(id, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }):
-		b.p.problem(diag.RowField, pos, "id: says which field of a row is its id", "the id %q has white space or control characters", id)
-	case dup:
-		b.p.problem(diag.ImageDuplicate, pos, "remove one of them, or make id: tell them apart", "the image %s is declared twice; first at %s", id, first)
+		b.p.problem(diag.RowField, pos, help, "the id %q has white space or control characters", id)
 	default:
-		b.byID[id] = pos
 		return true
 	}
 	return false
+}
+
+// unique checks that no other image has an id.
+func (b *builder) unique(id string, pos diag.Pos) bool {
+	if first, dup := b.byID[id]; dup {
+		b.p.problem(diag.ImageDuplicate, pos, "remove one of them, or make id: tell them apart", "the image %s is declared twice; first at %s", id, first)
+		return false
+	}
+	b.byID[id] = pos
+	return true
 }
 
 // base is the full reference of a base, or "" after a problem.

@@ -54,7 +54,7 @@ func (p *parser) compile(n *yaml.Node, path string) *tmpl {
 		return t
 	}
 	funcs := p.functions()
-	parsed, err := template.New("").Option("missingkey=error").Funcs(funcs).Parse(text)
+	parsed, err := newTemplate(funcs).Parse(text)
 	if err == nil && (len(parsed.Templates()) > 1 || !plain(parsed.Root)) {
 		err = errors.New("range, define, block and template are not for fleet files")
 	}
@@ -65,6 +65,10 @@ func (p *parser) compile(n *yaml.Node, path string) *tmpl {
 	}
 	t.parsed = parsed
 	return t
+}
+
+func newTemplate(funcs template.FuncMap) *template.Template {
+	return template.New("").Option("missingkey=error").Funcs(funcs)
 }
 
 // plain says whether a template holds nothing that repeats or recurses: its
@@ -94,6 +98,7 @@ var (
 	noFunction    = regexp.MustCompile(`function "([^"]*)" not defined`)
 	noKey         = regexp.MustCompile(`map has no entry for key "([^"]*)"`)
 	noField       = regexp.MustCompile(`can't evaluate field (\w+) in type`)
+	notComparable = regexp.MustCompile(`incompatible types for comparison|non-comparable type|invalid type for comparison`)
 	callError     = regexp.MustCompile(`^error calling (\w+): `)
 )
 
@@ -149,6 +154,9 @@ func execError(err error, data map[string]any) fieldError {
 	m := noKey.FindStringSubmatch(message)
 	if m == nil {
 		m = noField.FindStringSubmatch(message)
+	}
+	if m == nil && notComparable.MatchString(message) {
+		return fieldError{"values of different types are compared", "compare text with text and numbers with numbers; of a field that a row may lack write (default \"\" .field)"}
 	}
 	if m == nil {
 		return fieldError{message: callError.ReplaceAllString(message, "$1: ")}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -20,16 +21,18 @@ import (
 
 // fleetFlags are the flags of every command that reads a fleet file.
 type fleetFlags struct {
-	only      []string
-	limit     int
-	profiles  []string
-	namespace string
-	style     string
-	force     bool
-	skip      string
-	strategy  string
-	bases     string
-	strict    bool
+	only  []string
+	limit int
+	// selectFile, where and sample are as given; "" when not.
+	selectFile, where, sample string
+	profiles                  []string
+	namespace                 string
+	style                     string
+	force                     bool
+	skip                      string
+	strategy                  string
+	bases                     string
+	strict                    bool
 }
 
 // newFleetFlags are the values of flags that are not given.
@@ -48,6 +51,11 @@ func (f *fleetFlags) register(c *cobra.Command) {
 func (f *fleetFlags) selection(c *cobra.Command) {
 	fl := c.Flags()
 	fl.StringSliceVar(&f.only, "only", nil, "only images with these `ids` or globs; may be repeated")
+	fl.StringVar(&f.selectFile, "select-file", "", "only images that this `file` names, one id a line; adds to --only")
+	fl.StringVar(&f.where, "where", "", "only images for which this `condition` holds, like 'eq .meta.repo \"django/django\"' or 'hasPrefix .id \"django\"'")
+	if fl.Lookup("sample") == nil {
+		fl.StringVar(&f.sample, "sample", "", "a random choice of `n[@seed]` images, the same whatever their order")
+	}
 	fl.StringSliceVar(&f.profiles, "profile", nil, "apply the `profile` of the fleet file after those that it applies itself; may be repeated")
 	fl.IntVar(&f.limit, "limit", 0, "at most `n` images, in declared order; 0 means all")
 }
@@ -105,24 +113,50 @@ func (f *fleetFlags) load(ctx context.Context, a *app, args []string) (*fleet.Fl
 	}
 	o := a.fleetOptions(ctx)
 	o.Profiles = f.profiles
+	o.Where, o.Select.IDs, o.Select.Limit = f.where, f.only, f.limit
+	if f.selectFile != "" {
+		ids, err := readIDs(f.selectFile)
+		if err != nil {
+			return nil, err
+		}
+		o.Select.IDs = append(o.Select.IDs, ids...)
+	}
+	if f.sample != "" {
+		var err error
+		if o.Select.Sample, err = fleet.ParseSample(f.sample); err != nil {
+			return nil, badFlag("sample", f.sample, err)
+		}
+	}
 	fl, err := fleetfile.Load(path, o)
 	if err != nil {
 		return nil, err
 	}
-	selected, unknown := fl.Select(f.only, f.limit)
-	if len(unknown) > 0 {
-		ids := make([]string, len(fl.Images))
-		for i, im := range fl.Images {
-			ids[i] = im.ID
-		}
-		help := "ids are in the fleet file"
-		if near := diag.Nearest(unknown[0], ids); near != "" {
-			help = "did you mean " + near + "?"
-		}
-		return nil, diag.Errorf(diag.Usage, help, "--only: no image is named %s", strings.Join(unknown, ", "))
+	moved := fl.InNamespace(f.namespace, fleet.NamespaceStyle(f.style))
+	return &moved, nil
+}
+
+// readIDs reads the ids of --select-file: one a line, or rows with the field id.
+func readIDs(path string) ([]string, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, diag.Errorf(diag.Usage, "name a file of ids", "--select-file: %w", err)
 	}
-	selected = selected.InNamespace(f.namespace, fleet.NamespaceStyle(f.style))
-	return &selected, nil
+	list, err := rows.Read(path, "", text)
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, r := range list {
+		id, ok := r.Fields["id"].(string)
+		if !ok || id == "" {
+			return nil, diag.List{{Code: diag.RowField, Pos: r.Pos, Help: "a list of ids has one a line, or rows with the field id", Message: "the row has no id"}}.WithSource(path, text)
+		}
+		ids = append(ids, id)
+	}
+	if len(ids) == 0 {
+		return nil, diag.Errorf(diag.Usage, "without the flag all images are meant", "--select-file: %s names no images", path)
+	}
+	return ids, nil
 }
 
 func validNamespace(ns string) bool {

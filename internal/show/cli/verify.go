@@ -40,10 +40,10 @@ func (a *app) verifyCommand() *cobra.Command {
 			return errors.Join(err, daemon.Close())
 		},
 	}
-	f.selection(c)
+	c.Flags().IntVar(&sample, "sample", 20, "compare `n` images, spread evenly over the fleet; 0 means all")
+	f.selection(c) // its own sample is of another kind
 	f.places(c)
 	w.register(c)
-	c.Flags().IntVar(&sample, "sample", 20, "compare `n` images, spread evenly over the fleet; 0 means all")
 	c.Flags().StringVar(&level, "level", "digest", "`level`: digest (the same layer digests and config bytes) or content (times in the config may differ)")
 	return c
 }
