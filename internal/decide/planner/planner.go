@@ -7,6 +7,8 @@ package planner
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"slices"
 	"sort"
 
 	"github.com/lapstrake/lapstrake/internal/decide/publish"
@@ -66,7 +68,12 @@ type Input struct {
 	// LookupRequests are the requests per host that were spent, or will be, on
 	// finding out the facts.
 	LookupRequests map[string]int64
-	Options        Options
+	// Offline says that no registry was asked about anything; Assumed are the
+	// images beside the bases that were never looked up, and that the recipe was
+	// converted for all the same.
+	Offline bool
+	Assumed []string
+	Options Options
 }
 
 // Make decides. It never fails: an image that cannot be made is blocked.
@@ -92,15 +99,23 @@ func decide(in *Input, f *Facts, keys *keyer) plan.Unit {
 	u := plan.Unit{Image: f.Image.ID, Platform: in.Fleet.Platform, Base: f.Image.Base, Tags: f.Image.Tags}
 	if f.Problem != nil {
 		u.Action = plan.Block
+		code := plan.Blocked
+		if errors.Is(f.Problem, fact.ErrNotLookedUp) {
+			code = plan.NotLookedUp
+		}
 		detail := f.Problem.Error()
 		if help := diag.HelpOf(f.Problem); help != "" {
 			detail += "; " + help
 		}
-		u.Why = []plan.Reason{{Code: plan.Blocked, Pos: f.Image.Pos, Detail: detail}}
+		u.Why = []plan.Reason{{Code: code, Pos: f.Image.Pos, Detail: detail}}
 		return u
 	}
-	u.BaseDigest, u.BaseLayers, u.Variant = f.Base.Digest, layersOf(f.Base), f.Variant.ID
-	u.Key = keys.image(f)
+	u.BaseLayers, u.Variant = layersOf(f.Base), f.Variant.ID
+	if f.Base.StandIn {
+		u.Why = []plan.Reason{{Code: plan.StandIn, Detail: "the base was never looked up: the config that was given stands in"}}
+	} else {
+		u.BaseDigest, u.Key = f.Base.Digest, keys.image(f)
+	}
 	if found(in, f, &u) {
 		return u
 	}
@@ -258,7 +273,7 @@ func count(p *plan.Plan, in *Input) {
 		c.unit(&p.Units[i], &in.Images[i])
 	}
 	sort.SliceStable(p.Kinds, func(i, j int) bool { return p.Kinds[i].Images > p.Kinds[j].Images })
-	p.Warnings = append(warnings(in), tooManyLayers(p, in)...)
+	p.Warnings = slices.Concat(warnings(in), tooManyLayers(p, in), offline(in))
 }
 
 type kindOf struct {

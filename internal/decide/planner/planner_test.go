@@ -312,3 +312,35 @@ func BenchmarkMake(b *testing.B) {
 		planner.Make(in)
 	}
 }
+
+// TestOffline: what nobody asked about is said, and what rests on a stand-in has
+// no key.
+func TestOffline(t *testing.T) {
+	in := input(4, linked())
+	in.Offline, in.Assumed = true, []string{"docker.io/library/golang:1"}
+	in.Images[1].Base.StandIn = true
+	in.Images[2].Base.StandIn, in.Images[2].Variant = true, mixed()
+	in.Images[3].Base, in.Images[3].Problem = nil, fmt.Errorf("b3 %w", fact.ErrNotLookedUp)
+	for i := range in.Images {
+		in.Images[i].Tags = nil
+	}
+	p := planner.Make(in)
+	var got []string
+	for _, u := range p.Units {
+		line := fmt.Sprintf("%s key=%t digest=%t", u.Action, u.Key != "", u.BaseDigest != "")
+		for _, w := range u.Why {
+			line += " " + w.Code
+		}
+		got = append(got, line)
+	}
+	for _, w := range p.Warnings {
+		got = append(got, w.Code)
+	}
+	want := []string{
+		"append key=true digest=true all-shared", "append key=false digest=false all-shared stand-in", "build key=false digest=false run-on-base stand-in",
+		"block key=false digest=false not-looked-up", "tags-not-asked", "stand-in", "stand-in",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}

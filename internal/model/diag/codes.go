@@ -31,6 +31,7 @@ const (
 	GateUnknown    Code = "gate-unknown"
 	GateDuplicate  Code = "gate-duplicate"
 	GateWaiver     Code = "gate-waiver"
+	BaseConfig     Code = "base-config"
 )
 
 // Codes says in one line what each code means. Every code has a case in the
@@ -58,6 +59,7 @@ func Codes() map[Code]string {
 		RecipeSyntax:   "the Dockerfile does not parse",
 		RecipeConvert:  "the Dockerfile cannot be converted for a base",
 		RecipeSource:   "a path that the Dockerfile copies is not in the context",
+		BaseConfig:     "the file of --base-config is not the config of an image for the fleet's platform",
 		IgnoreSyntax:   "the .dockerignore file has a bad pattern",
 		GateSyntax:     "a claim of a gate does not parse",
 		GateUnknown:    "a claim names a metric or a cell that does not exist, or no cell",
@@ -91,6 +93,7 @@ func Advice() map[Code]string {
 		RecipeSyntax:   "mend the line",
 		RecipeConvert:  "the message says what stands in the way; often a `FROM` that does not use the base argument",
 		RecipeSource:   "check the path: it is relative to the context, and what `.dockerignore` leaves out is not there",
+		BaseConfig:     "give it the JSON of an image's config, or what `docker inspect` says of an image",
 		IgnoreSyntax:   "write a path with `*`, `?`, `**` or `[a-z]`, and `!` before an exception",
 		GateSyntax:     "compare two sides, such as `disk.peak <= 0.85 * budget`",
 		GateUnknown:    "use the name that is suggested, or give the claim a cell",

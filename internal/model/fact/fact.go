@@ -4,6 +4,7 @@ package fact
 
 import (
 	"encoding/json"
+	"errors"
 
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 )
@@ -36,7 +37,14 @@ type Base struct {
 	View json.RawMessage `json:"view"`
 	// ConfigDigest is the digest of the raw config blob.
 	ConfigDigest graph.Digest `json:"configDigest"`
+	// StandIn says that no registry was asked: View is what somebody said that
+	// bases look like, and the digests and layers are made up.
+	StandIn bool `json:"standIn,omitempty"`
 }
+
+// ErrNotLookedUp says that no registry was ever asked about an image, and that
+// none may be asked now.
+var ErrNotLookedUp = errors.New("was never looked up, and offline nobody is asked")
 
 // Size is the sum of the compressed layers in bytes.
 func (b *Base) Size() int64 {

@@ -9,6 +9,7 @@ const (
 	SameContent = "same-content"
 	AllShared   = "all-shared"
 	Blocked     = "blocked"
+	NotLookedUp = "not-looked-up"
 	// Why an image that exists is made again.
 	ContentChanged = "content-changed"
 	KeyVersion     = "key-version"
@@ -27,6 +28,9 @@ const (
 	BaseHistory     = "base-history"
 	HistoryMismatch = "history-mismatch"
 	StrategyBuild   = "strategy-build"
+	// What a plan that asks nobody rests on.
+	StandIn      = "stand-in"
+	TagsNotAsked = "tags-not-asked"
 	// What a plan warns of.
 	SyntaxBuiltin  = "syntax-builtin"
 	SourceUnpinned = "source-unpinned"
@@ -43,6 +47,8 @@ func Reasons() map[string]string {
 		SameContent: "this content is in the repository under another tag",
 		AllShared:   "every step over the base is shared or sets only the config, so the image is put together in the registry",
 		Blocked:     "the image cannot be made: the detail says why, and what to do",
+
+		NotLookedUp: "offline, and no registry was ever asked about the base, or about an image that the recipe uses; leave out `--offline` once, or give `--base-config`",
 
 		ContentChanged: "the tag holds other content: an input of the image changed",
 		KeyVersion:     "the content key under the tag has another version, so it cannot be compared",
@@ -61,6 +67,9 @@ func Reasons() map[string]string {
 		BaseHistory:     "the base's history does not name each of its layers, and only a solve fills it in; rebuild the base with a current tool",
 		HistoryMismatch: "the recipe's history does not name each of its layers",
 		StrategyBuild:   "`--strategy=build` asks for a solve for every image",
+
+		StandIn:      "offline, and no registry was ever asked about the base, or about an image that the recipe uses: a config that was given stands in, and content keys, sizes and requests are not those of a build",
+		TagsNotAsked: "offline, the target's tags are not asked for: every image counts as missing",
 
 		SyntaxBuiltin:  "the built-in front end serves the `# syntax=` line; remove the line, or leave it",
 		SourceUnpinned: "nothing pins the content of a source, so a change of it is not noticed; name a commit, or give `ADD` a `--checksum`",

@@ -80,8 +80,12 @@ type Options struct {
 	Planner planner.Options
 	// CachedBases trusts what a tag resolved to earlier and sends no request for it.
 	CachedBases bool
-	// Offline sends nothing to anybody: only planning can do without.
+	// Offline sends nothing to anybody: what was learned earlier counts, and
+	// every tag as missing. Only planning can do so.
 	Offline bool
+	// StandIn, when not nil, is what bases look like that nothing is known of
+	// offline; without it their images are blocked.
+	StandIn *fact.Base
 	// Jobs is the most solves at once on one worker; 0 means the fleet's, else one
 	// per core, at least 2.
 	Jobs int
@@ -117,6 +121,7 @@ type Engine struct {
 	Opts Options
 
 	state      string // folder
+	assumed    names  // images beside the bases that a stand-in was used for
 	input      *planner.Input
 	stations   []*station
 	releases   releases

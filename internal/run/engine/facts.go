@@ -37,6 +37,9 @@ func (e *Engine) Gather(ctx context.Context, known func(*planner.Input, *planner
 		Known:       func(key, repo string) string { return e.Index.Image(key, repo) },
 		LayersKnown: func(id graph.Digest) bool { _, ok := e.Index.Layers(id); return ok },
 	}
+	if e.Opts.Offline {
+		in.Offline, in.Known = true, nil // what exists must be asked for
+	}
 	g := gatherer{e: e, in: in, contents: map[*graph.Step]*future[content]{}}
 	if err := g.listTags(ctx); err != nil {
 		return nil, err
@@ -52,6 +55,7 @@ func (e *Engine) Gather(ctx context.Context, known func(*planner.Input, *planner
 	if ctx.Err() != nil {
 		return nil, diag.Errorf(diag.Interrupted, "run the same command again", "resolve: %w", context.Cause(ctx))
 	}
+	in.Assumed = e.assumed.sorted()
 	in.LookupRequests = map[string]int64{}
 	for host, n := range e.Store.Totals().Hosts {
 		if d := n - before[host]; d > 0 {
@@ -74,7 +78,7 @@ type gatherer struct {
 // list: one request then tells of every tag that is absent.
 func (g *gatherer) listTags(ctx context.Context) error {
 	g.tags = map[string]map[string]bool{}
-	if g.e.Opts.Planner.Skip == planner.SkipNever {
+	if g.e.Opts.Planner.Skip == planner.SkipNever || g.e.Opts.Offline {
 		return nil
 	}
 	wanted := map[string]int{}
@@ -122,6 +126,10 @@ func (g *gatherer) base(ctx context.Context, ref string) (*fact.Base, error) {
 	f := newFuture[*fact.Base]()
 	if old, ok := g.bases.LoadOrStore(ref, f); ok {
 		return old.(*future[*fact.Base]).Get(ctx)
+	}
+	if g.e.Opts.Offline {
+		f.Set(g.e.offlineBase(ref))
+		return f.val, f.err
 	}
 	if g.e.Opts.CachedBases {
 		if b, ok := g.e.Store.Cached(ref, g.e.Fleet.Platform); ok {
@@ -234,7 +242,7 @@ func (e *Engine) list(to plan.Listing, u graph.Use) error {
 // targets asks what the registry holds under the image's tags.
 func (g *gatherer) targets(ctx context.Context, f *planner.Facts) error {
 	rule := g.e.Opts.Planner.Skip
-	if rule == planner.SkipNever {
+	if rule == planner.SkipNever || g.e.Opts.Offline {
 		return nil
 	}
 	f.Tags = make([]fact.Tag, len(f.Image.Tags))

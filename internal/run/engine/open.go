@@ -129,6 +129,9 @@ func (e *Engine) openRecipe(ctx context.Context) error {
 	e.Recipe, err = dockerfile.Open(dockerfile.Options{
 		Recipe: recipe, Name: at.shown(recipe.Dockerfile), Platform: e.Fleet.Platform, Epoch: e.Fleet.Epoch, Unique: unique,
 		Images: func(ctx context.Context, ref string) (graph.Digest, []byte, error) {
+			if e.Opts.Offline {
+				return e.offlineImage(ref)
+			}
 			return e.Store.Config(ctx, ref, e.Fleet.Platform)
 		},
 	})

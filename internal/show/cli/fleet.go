@@ -12,9 +12,11 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/adapt/fleetfile"
 	"github.com/lapstrake/lapstrake/internal/adapt/gitrepo"
+	"github.com/lapstrake/lapstrake/internal/adapt/registry"
 	"github.com/lapstrake/lapstrake/internal/adapt/rows"
 	"github.com/lapstrake/lapstrake/internal/decide/planner"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/fact"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/run/engine"
 )
@@ -33,6 +35,9 @@ type fleetFlags struct {
 	strategy                  string
 	bases                     string
 	strict                    bool
+	// offline and baseConfig, a path or "", are for commands that only plan.
+	offline    bool
+	baseConfig string
 }
 
 // newFleetFlags are the values of flags that are not given.
@@ -79,24 +84,24 @@ func (f *fleetFlags) decisions(c *cobra.Command) {
 
 // loadFleet reads a fleet file, as it is without any flags.
 func (a *app) loadFleet(ctx context.Context, path string) (*fleet.Fleet, error) {
-	return fleetfile.Load(path, a.fleetOptions(ctx))
+	return fleetfile.Load(path, a.fleetOptions(ctx, false))
 }
 
 // fleetOptions are what every reading of a fleet file needs.
-func (a *app) fleetOptions(ctx context.Context) fleetfile.Options {
-	return fleetfile.Options{Rows: rows.Read, Resolve: func(s fleet.Source) (string, error) { return a.resolve(ctx, s) }}
+func (a *app) fleetOptions(ctx context.Context, offline bool) fleetfile.Options {
+	return fleetfile.Options{Rows: rows.Read, Resolve: func(s fleet.Source) (string, error) { return a.resolve(ctx, s, offline) }}
 }
 
 // resolve finds the commit of a recipe's source. Only for a repository that is
 // elsewhere it needs the state folder.
-func (a *app) resolve(ctx context.Context, s fleet.Source) (string, error) {
+func (a *app) resolve(ctx context.Context, s fleet.Source, offline bool) (string, error) {
 	var mirrors gitrepo.Mirrors
 	if fleet.IsGitURL(s.Git) {
 		state, err := a.stateDir()
 		if err != nil {
 			return "", err
 		}
-		mirrors = engine.Mirrors(state, false)
+		mirrors = engine.Mirrors(state, offline)
 	}
 	repo, err := mirrors.Open(ctx, s.Git, s.Ref)
 	if err != nil {
@@ -105,13 +110,20 @@ func (a *app) resolve(ctx context.Context, s fleet.Source) (string, error) {
 	return repo.Resolve(ctx, s.Ref)
 }
 
+// nobody adds the flags of commands that need not ask anybody.
+func (f *fleetFlags) nobody(c *cobra.Command) {
+	fl := c.Flags()
+	fl.BoolVar(&f.offline, "offline", false, "send nothing to any registry or repository: what was learned earlier counts, and every image as missing")
+	fl.StringVar(&f.baseConfig, "base-config", "", "with --offline: `file` with an image's config, or docker inspect's output, that stands in for bases never looked up")
+}
+
 // load reads the fleet file and applies the selection flags.
 func (f *fleetFlags) load(ctx context.Context, a *app, args []string) (*fleet.Fleet, error) {
 	path := "fleet.yaml"
 	if len(args) > 0 {
 		path = args[0]
 	}
-	o := a.fleetOptions(ctx)
+	o := a.fleetOptions(ctx, f.offline)
 	o.Profiles = f.profiles
 	o.Where, o.Select.IDs, o.Select.Limit = f.where, f.only, f.limit
 	if f.selectFile != "" {
@@ -171,6 +183,9 @@ func validNamespace(ns string) bool {
 
 // check finds values that no flag takes, before anything is read.
 func (f *fleetFlags) check() error {
+	if f.baseConfig != "" && !f.offline {
+		return diag.Errorf(diag.Usage, "add --offline, or leave it out: the registry says what each base is", "--base-config is for --offline")
+	}
 	if f.namespace != "" && !validNamespace(f.namespace) {
 		return diag.Errorf(diag.Usage, "lower-case letters and digits, with - and _ between them", "--namespace=%s is not a name", f.namespace)
 	}
@@ -205,12 +220,24 @@ func atLeastZero(flag string, n int) error {
 
 // options are the engine's options that the flags ask for.
 func (f *fleetFlags) options() engine.Options {
-	o := engine.Options{CachedBases: f.bases == "cached"}
+	o := engine.Options{CachedBases: f.bases == "cached", Offline: f.offline}
 	o.Planner = planner.Options{Skip: planner.SkipRule(f.skip), BuildAll: f.strategy == "build"}
 	if f.force {
 		o.Planner.Skip = planner.SkipNever
 	}
 	return o
+}
+
+// standIn reads the file of --base-config; nil without one.
+func (f *fleetFlags) standIn(platform string) (*fact.Base, error) {
+	if f.baseConfig == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(f.baseConfig)
+	if err != nil {
+		return nil, diag.Errorf(diag.Usage, "name a file with an image's config", "--base-config: %w", err)
+	}
+	return registry.ReadStandIn(f.baseConfig, text, platform)
 }
 
 // open prepares everything that planning needs: prepare commands are run, the
@@ -227,7 +254,11 @@ func (a *app) open(ctx context.Context, f *fleetFlags, args []string) (*engine.E
 	if err != nil {
 		return nil, "", err
 	}
-	eng, err := engine.Open(ctx, engine.Setup{Fleet: fl, State: state, Options: f.options(), StrictMounts: f.strict, UserAgent: "lapstrake/" + Version})
+	options := f.options()
+	if options.StandIn, err = f.standIn(fl.Platform); err != nil {
+		return nil, "", err
+	}
+	eng, err := engine.Open(ctx, engine.Setup{Fleet: fl, State: state, Options: options, StrictMounts: f.strict, UserAgent: "lapstrake/" + Version})
 	return eng, state, err
 }
 

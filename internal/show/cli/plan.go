@@ -23,6 +23,10 @@ func (a *app) planCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "plan [FLEET]",
 		Short: "Say what would be done for every image, and why, without a daemon",
+		Long: "Say what would be done for every image, and why, without a daemon.\n\n" +
+			"With --offline nobody is asked: bases are what they were when they were last looked up, and every image counts as\n" +
+			"missing. What bases look like that were never looked up is told by --base-config; without it their images are blocked.\n" +
+			"The plan says which images rest on that.",
 		Args:  atMost(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if c.Flags().Changed("what-if") {
@@ -44,6 +48,7 @@ func (a *app) planCommand() *cobra.Command {
 		},
 	}
 	f.register(c)
+	f.nobody(c)
 	c.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "list every image")
 	c.Flags().StringVarP(&o.out, "out", "o", "", "also write the plan as JSON to this `file`")
 	c.Flags().StringVar(&old, "diff", "", "say what is different from `old`: another fleet file, a run, or last for the newest run of the fleet")
