@@ -133,7 +133,7 @@ func (p *parser) compileCondition(text, path string, pos diag.Pos) (t *tmpl, mes
 	if len(parsed.Templates()) > 1 || !isCondition(parsed.Root) {
 		return nil, "this is not one condition", example
 	}
-	return &tmpl{path: path, pos: pos, parsed: parsed}, "", ""
+	return &tmpl{path: path, pos: pos, parsed: parsed, condition: true}, "", ""
 }
 
 // isCondition makes sure that an expression did not end the condition that it

@@ -27,8 +27,10 @@ type tmpl struct {
 	literal string // the text, when there is nothing to fill in
 	parsed  *template.Template
 	help    string // what to do when every row fails; empty: what the failure says
-	tried   int
-	failed  []failure
+	// condition is set when the text stands without braces.
+	condition bool
+	tried     int
+	failed    []failure
 }
 
 // failure is a row for which a template could not be rendered.
@@ -130,7 +132,11 @@ func (t *tmpl) render(row diag.Pos, data map[string]any) (string, bool) {
 	if err == nil {
 		return s, true
 	}
-	t.failed = append(t.failed, failure{row, execError(err, data)})
+	why := execError(err, data)
+	if t.condition {
+		why.help = strings.NewReplacer("{{", "(", "}}", ")").Replace(why.help)
+	}
+	t.failed = append(t.failed, failure{row, why})
 	return "", false
 }
 

@@ -513,9 +513,3 @@ func (e *Engine) copyOnce(ctx context.Context, op plan.Op) error {
 	op.Kind, op.From = plan.OpMount, from.(string)
 	return e.apply(ctx, op)
 }
-
-// sourceOf is the repository that a base's layers are taken from.
-func sourceOf(b *fact.Base) string {
-	repo, _ := publish.Split(b.Ref)
-	return repo
-}

@@ -298,3 +298,9 @@ func (g *gatherer) common() error {
 	sort.SliceStable(list, func(i, j int) bool { return list[i].Message < list[j].Message })
 	return list.Err()
 }
+
+// sourceOf is the repository that a base's layers are taken from.
+func sourceOf(b *fact.Base) string {
+	repo, _ := publish.Split(b.Ref)
+	return repo
+}

@@ -27,7 +27,7 @@ func (a *app) planCommand() *cobra.Command {
 			"With --offline nobody is asked: bases are what they were when they were last looked up, and every image counts as\n" +
 			"missing. What bases look like that were never looked up is told by --base-config; without it their images are blocked.\n" +
 			"The plan says which images rest on that.",
-		Args:  atMost(1),
+		Args: atMost(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if c.Flags().Changed("what-if") {
 				q, err := whatif.Parse(what)
