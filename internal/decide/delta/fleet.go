@@ -158,7 +158,7 @@ func (f *fleets) images() {
 		switch {
 		case o == nil:
 			f.report.Added = append(f.report.Added, u.Image)
-		case o.Key != "" && o.Key == u.Key:
+		case f.same(o, u):
 			f.report.Unchanged++
 			continue
 		}
@@ -171,12 +171,35 @@ func (f *fleets) images() {
 	}
 }
 
+// same tells whether an image has the same content on both sides. Images whose
+// bases were never looked up have no content key: then their steps tell.
+func (f *fleets) same(o, u *plan.Unit) bool {
+	if o.Key != "" || u.Key != "" || o.Variant != u.Variant || o.Variant == "" {
+		return o.Key != "" && o.Key == u.Key
+	}
+	steps := f.compared(o, u, f.now.Basis.Conversion(u.Variant))
+	return !slices.ContainsFunc(steps, func(s Step) bool { return s.Status != Same })
+}
+
 // image adds what has to be done for one image whose content is not there.
 func (f *fleets) image(o, u *plan.Unit) {
 	now := f.now.Basis.Conversion(u.Variant)
 	if now == nil {
 		return // blocked
 	}
+	steps := f.compared(o, u, now)
+	changed := false
+	for _, s := range steps {
+		changed = changed || s.Status != Same
+		f.step(s, steps, u)
+	}
+	if o != nil && !changed {
+		f.report.ConfigOnly++
+	}
+}
+
+// compared compares the steps of an image, once for all that are alike.
+func (f *fleets) compared(o, u *plan.Unit, now *plan.Conversion) []Step {
 	g := group{now: u.Variant}
 	if o != nil {
 		g.old, g.base = o.Variant, o.BaseLayers != u.BaseLayers
@@ -186,14 +209,7 @@ func (f *fleets) image(o, u *plan.Unit) {
 		steps = f.compare(g, now, o, u)
 		f.groups[g] = steps
 	}
-	changed := false
-	for _, s := range steps {
-		changed = changed || s.Status != Same
-		f.step(s, steps, u)
-	}
-	if o != nil && !changed {
-		f.report.ConfigOnly++
-	}
+	return steps
 }
 
 func (f *fleets) compare(g group, now *plan.Conversion, o, u *plan.Unit) []Step {
@@ -292,9 +308,11 @@ func (f *fleets) moves() {
 		if o == nil {
 			continue
 		}
-		same := o.Key == u.Key
+		same := f.same(o, u)
 		tags.add(first(o.Tags), first(u.Tags), slices.Equal(o.Tags, u.Tags), same)
-		keys.add(o.Key, u.Key, same, same)
+		if o.Key+u.Key != "" { // bases that were never looked up give no keys
+			keys.add(o.Key, u.Key, same, same)
+		}
 		bases.add(o.Base+"@"+string(o.BaseDigest), u.Base+"@"+string(u.BaseDigest), o.Base == u.Base && o.BaseDigest == u.BaseDigest, same)
 	}
 	refs := Move{What: "cache refs"}

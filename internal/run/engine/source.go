@@ -16,6 +16,9 @@ func Mirrors(state string, offline bool) gitrepo.Mirrors {
 	return gitrepo.Mirrors{Dir: filepath.Join(state, "git"), Offline: offline}
 }
 
+// Sources is where a state folder keeps the commits that sources were taken from.
+func Sources(state string) string { return filepath.Join(state, "sources") }
+
 // place is where the files of a recipe are, and what people call them.
 type place struct {
 	// recipe has absolute paths.
@@ -36,7 +39,7 @@ func (e *Engine) place(ctx context.Context) (place, error) {
 	}
 	repo, err := Mirrors(e.state, e.Opts.Offline).Open(ctx, s.Git, s.Commit)
 	if err == nil {
-		p.dir, err = repo.Materialise(ctx, filepath.Join(e.state, "sources"), s.Commit, s.Submodules)
+		p.dir, err = repo.Materialise(ctx, Sources(e.state), s.Commit, s.Submodules)
 	}
 	if err != nil && diag.KindOf(err) == diag.File {
 		var l diag.List

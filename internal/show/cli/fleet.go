@@ -36,7 +36,9 @@ type fleetFlags struct {
 	bases                     string
 	strict                    bool
 	// offline and baseConfig, a path or "", are for commands that only plan.
-	offline    bool
+	offline bool
+	// ref, when set, is the commit to take the recipe from, whatever the file says.
+	ref        string
 	baseConfig string
 }
 
@@ -124,6 +126,12 @@ func (f *fleetFlags) load(ctx context.Context, a *app, args []string) (*fleet.Fl
 		path = args[0]
 	}
 	o := a.fleetOptions(ctx, f.offline)
+	if f.ref != "" {
+		o.Resolve = func(s fleet.Source) (string, error) {
+			s.Ref = f.ref
+			return a.resolve(ctx, s, f.offline)
+		}
+	}
 	o.Profiles = f.profiles
 	o.Where, o.Select.IDs, o.Select.Limit = f.where, f.only, f.limit
 	if f.selectFile != "" {
