@@ -102,7 +102,7 @@ func classify(ctx context.Context, op string, err error) error {
 	case code == codes.Unavailable, strings.Contains(text, "no active session"), code == codes.Canceled:
 		// A cancellation that is not ours is the daemon's way to say that it stops.
 		return wrap(ErrLost, "see the daemon's log; is it running?")
-	case code == codes.Unimplemented:
+	case code == codes.Unimplemented, incapable(err):
 		return wrap(nil, "the daemon is too old; use BuildKit 0.32 or newer")
 	case refused(text):
 		return wrap(nil, "check the credentials for this registry (docker login)")
@@ -110,6 +110,13 @@ func classify(ctx context.Context, op string, err error) error {
 		return wrap(nil, "the recipe asks for network or security that the daemon must allow with insecure-entitlements in buildkitd.toml")
 	}
 	return wrap(nil, "")
+}
+
+// incapable tells whether the daemon lacks what a definition asks for. The type
+// of its error is lost on the way.
+func incapable(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "not supported by build server") || strings.Contains(text, "unknown API capability")
 }
 
 func refused(text string) bool {

@@ -16,10 +16,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/apicaps"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
+	"github.com/lapstrake/lapstrake/internal/model/journal"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
 	"github.com/lapstrake/lapstrake/internal/run/worker"
 	"github.com/lapstrake/lapstrake/internal/run/worker/workertest"
@@ -234,6 +236,32 @@ func TestEntitlements(t *testing.T) {
 	d := workertest.New(t, worker.Options{AllowInsecure: true})
 	if _, err := solve(t, dialTo(t, d.Addr()), opt, sh(box(), "echo insecure", llb.Security(pb.SecurityMode_INSECURE))); err != nil {
 		t.Errorf("insecure where it is allowed: %v", err)
+	}
+}
+
+// TestDaemonLacksCapability: what a definition asks for and the daemon does not
+// know is not the recipe's fault, and no reason to try again.
+func TestDaemonLacksCapability(t *testing.T) {
+	session, err := dial(t).Session(t.Context(), buildkit.SessionOptions{Locals: folder(t, nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	def, err := sh(box(), "echo never").Marshal(t.Context(), llb.LinuxAmd64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for digest, m := range def.Metadata {
+		m.Caps = map[apicaps.CapID]bool{"exec.tomorrow": true}
+		def.Metadata[digest] = m
+	}
+	data, err := def.ToPB().MarshalVT()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = session.Solve(t.Context(), plan.Job{Definition: data}, func(journal.StepRecord) {})
+	if diag.KindOf(err) != diag.Infra || !strings.Contains(err.Error(), "exec.tomorrow") || !strings.Contains(diag.HelpOf(err), "0.32 or newer") {
+		t.Errorf("kind %v of %v, help %q", diag.KindOf(err), err, diag.HelpOf(err))
 	}
 }
 
