@@ -200,6 +200,13 @@ func TestStep(t *testing.T) {
 			{time.Minute, journal.UnitPublished, "i1", nil, "stop, start i2"},
 			{time.Minute, journal.UnitPublished, "i2", nil, "start i3"},
 		}},
+		{"without a budget as many start as may", journal.SchedulingData{Jobs: 3}, []string{"a=disk"}, []string{"x", "x", "x", "x"}, []line{
+			{0, journal.Queued, "", nil, "start i0, start i1, start i2"},
+		}},
+		{"with a budget one starts", journal.SchedulingData{Jobs: 3, Budget: 900}, []string{"a=disk"}, []string{"x", "x", "x", "x"}, []line{
+			{0, journal.Queued, "", nil, "start i0"},
+			{time.Minute, journal.UnitPublished, "i0", nil, "start i1, start i2, release"},
+		}},
 		{"a time limit counts from when the run was started again", journal.SchedulingData{Jobs: 1, Limit: time.Hour, Since: 24 * time.Hour}, []string{"a"}, []string{"x", "x", "x", "x"}, []line{
 			{24 * time.Hour, journal.Queued, "", nil, "start i0"},
 			{time.Minute, journal.UnitPublished, "i0", nil, "start i1"},
@@ -222,7 +229,7 @@ func TestStep(t *testing.T) {
 // A base is paid for by the first image that needs it; when that does not get to
 // its end, by who else needs it, or by nobody.
 func TestPromiseOfBase(t *testing.T) {
-	p := begin(t, journal.SchedulingData{Jobs: 3}, []string{"a=disk"}, "x y", "x y", "x z")
+	p := begin(t, journal.SchedulingData{Jobs: 2}, []string{"a=disk"}, "x y", "x y", "x z")
 	room := func(want int64) {
 		t.Helper()
 		p.now += time.Second

@@ -122,6 +122,9 @@ func (s *Scheduler) workerReady(name string, d journal.WorkerData) {
 	w.rule = s.rule(d)
 	if !w.bounded() {
 		w.target = max(w.target, 2)
+		if w.ledger == nil {
+			w.target = max(s.limits.Jobs, 1) // only what happens speaks against it
+		}
 	}
 	w.reading = *d.Disk
 	r := budget.Reading{Used: d.Disk.Used, Free: d.Disk.Free, Total: d.Disk.Total}
