@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -161,19 +162,31 @@ func TestBudgetAfar(t *testing.T) {
 
 // TestBudgetTooSmall: no schedule fits, and that is said before much is done.
 func TestBudgetTooSmall(t *testing.T) {
-	t.Parallel()
-	w := newSmall(t, 3, 400<<20)
-	dir := w.dockerfile(fmt.Sprintf(eachGrows, testfleet.Builder(w.host)), map[string]string{})
-	r, peak := w.build(t.Context(), w.fleet(dir, "grow"), engine.Options{Disk: fleet.Disk{Bytes: 60 << 20}})
-	if diag.KindOf(r.err) != diag.Infeasible {
-		t.Fatalf("ended with %v", r.err)
-	}
-	if len(r.sum.Failures) == 0 || r.sum.Failures[0].Help == "" {
-		t.Errorf("failures %+v", r.sum.Failures)
-	}
-	t.Logf("peak %d; %s; %s", peak>>20, r.sum.Failures[0].Cause, r.sum.Failures[0].Help)
-	if r.sum.Built != 0 {
-		t.Errorf("%d built", r.sum.Built)
+	for _, tt := range []struct {
+		name, shared string // bytes of the shared step
+		want         string
+	}{
+		{"an image", "8388608", "its base and its steps need more"},
+		{"the shared steps", "209715200", "the shared steps alone need more"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newSmall(t, 3, 400<<20)
+			recipe := strings.Replace(fmt.Sprintf(eachGrows, testfleet.Builder(w.host)), "8388608", tt.shared, 1)
+			r, peak := w.build(t.Context(), w.fleet(w.dockerfile(recipe, map[string]string{}), "grow"), engine.Options{Disk: fleet.Disk{Bytes: 60 << 20}})
+			if diag.KindOf(r.err) != diag.Infeasible {
+				t.Fatalf("ended with %v", r.err)
+			}
+			for _, f := range r.sum.Failures {
+				t.Logf("peak %d MB; %s; %s", peak>>20, f.Cause, f.Help)
+				if !strings.Contains(f.Cause, tt.want) || !strings.Contains(f.Help, "give it a budget of at least") {
+					t.Errorf("said %s (%s)", f.Cause, f.Help)
+				}
+			}
+			if r.sum.Built != 0 || r.sum.Failed != 3 {
+				t.Errorf("%d built, %d failed", r.sum.Built, r.sum.Failed)
+			}
+		})
 	}
 }
 
