@@ -60,41 +60,48 @@ const target = "final"
 
 // lapstrake is one command; its time includes the start and end of its daemon.
 // With facts at hand, an earlier plan has read the bases' manifests and configs.
-func (b *bench) lapstrake(t trial) (time.Duration, int64, map[string]string, error) {
-	var ids, none = strings.Builder{}, map[string]string(nil)
+func (b *bench) lapstrake(t trial) (c cost, err error) {
+	var ids strings.Builder
 	for _, base := range b.set[:t.n] {
 		fmt.Fprintln(&ids, base.ID)
 	}
 	if err := os.WriteFile(filepath.Join(t.context, "ids.txt"), []byte(ids.String()), 0o644); err != nil {
-		return 0, 0, none, err
+		return c, err
 	}
 	file := fmt.Sprintf("recipe: {target: %s}\nimages:\n  from: ids.txt\n  base: \"%s/swebench/sweb.eval.x86_64.{{swebench .id}}:latest\"\n  tag: \"%s:{{lower .id}}\"\n", target, b.host, t.repo)
 	if err := os.WriteFile(filepath.Join(t.context, "fleet.yaml"), []byte(file), 0o644); err != nil {
-		return 0, 0, none, err
+		return c, err
 	}
 	state := filepath.Join(t.dir, "state")
 	if t.contender == "lapstrake-facts" {
 		if out, err := exec.CommandContext(b.ctx, filepath.Join(b.bin, "lapstrake"), "--state", state, "plan", t.context).CombinedOutput(); err != nil {
-			return 0, 0, none, fmt.Errorf("plan: %w: %s", err, out)
+			return c, fmt.Errorf("plan: %w: %s", err, out)
 		}
 		b.reg.Reset()
 	}
 	*t.start = time.Now()
-	cmd := exec.CommandContext(b.ctx, filepath.Join(b.bin, "lapstrake"), "--state", state, "--json", "build", "--jobs", strconv.Itoa(t.jobs), t.context)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return 0, 0, none, fmt.Errorf("%w: %s", err, out)
+	args := []string{"--state", state, "--json", "build", "--jobs", strconv.Itoa(t.jobs)}
+	if t.budget != "" {
+		args = append(args, "--disk-budget", t.budget)
 	}
-	cpu := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	disk, err := diskOf(filepath.Join(state, "worker"))
-	return cpu, disk, map[string]string{"buildkit": b.version("buildkitd")}, err
+	cmd := exec.CommandContext(b.ctx, filepath.Join(b.bin, "lapstrake"), append(args, t.context)...)
+	out, client, err := finish(cmd)
+	if err != nil {
+		return c, fmt.Errorf("%w: %s", err, out)
+	}
+	c = cost{cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), client: client, versions: map[string]string{"buildkit": b.version("buildkitd")}}
+	if err := c.read(state); err != nil {
+		return c, err
+	}
+	c.disk, err = diskOf(filepath.Join(state, "worker"))
+	return c, err
 }
 
 // bake is docker buildx bake with a daemon that was started before.
-func (b *bench) bake(t trial) (time.Duration, int64, map[string]string, error) {
+func (b *bench) bake(t trial) (c cost, err error) {
 	d, err := b.daemon(t)
 	if err != nil {
-		return 0, 0, nil, err
+		return c, err
 	}
 	defer d.stop()
 	targets, names := map[string]any{}, []string{}
@@ -109,53 +116,53 @@ func (b *bench) bake(t trial) (time.Duration, int64, map[string]string, error) {
 	}
 	file, err := json.Marshal(map[string]any{"group": map[string]any{"default": map[string]any{"targets": names}}, "target": targets})
 	if err != nil {
-		return 0, 0, nil, err
+		return c, err
 	}
 	path := filepath.Join(t.dir, "bake.json")
 	if err := os.WriteFile(path, file, 0o644); err != nil {
-		return 0, 0, nil, err
+		return c, err
 	}
 	config := filepath.Join(t.dir, "buildx")
 	if _, err := b.buildx(config, "create", "--name", "bench", "--driver", "remote", "--use", d.addr); err != nil {
-		return 0, 0, nil, err
+		return c, err
 	}
 	before := d.cpu()
 	*t.start = time.Now()
-	state, err := b.buildx(config, "bake", "-f", path, "--progress=quiet", "--provenance=false", "--jobs", strconv.Itoa(t.jobs))
-	if err != nil {
-		return 0, 0, nil, err
+	if c.client, err = b.buildx(config, "bake", "-f", path, "--progress=quiet", "--provenance=false", "--jobs", strconv.Itoa(t.jobs)); err != nil {
+		return c, err
 	}
-	cpu := state.UserTime() + state.SystemTime() + d.cpu() - before
-	disk, err := diskOf(d.root)
-	return cpu, disk, map[string]string{"buildkit": b.version("buildkitd"), "buildx": b.version("buildx")}, err
+	c.cpu = c.client + d.cpu() - before
+	c.disk, err = diskOf(d.root)
+	c.versions = map[string]string{"buildkit": b.version("buildkitd"), "buildx": b.version("buildx")}
+	return c, err
 }
 
-func (b *bench) buildx(config string, args ...string) (*os.ProcessState, error) {
+func (b *bench) buildx(config string, args ...string) (cpu time.Duration, err error) {
 	cmd := exec.CommandContext(b.ctx, filepath.Join(b.bin, "buildx"), args...)
 	cmd.Env = append(os.Environ(), "BUILDX_CONFIG="+config, "BUILDX_BAKE_ENTITLEMENTS_FS=0", "BUILDX_NO_DEFAULT_ATTESTATIONS=1", "BUILDKIT_PROGRESS=quiet")
-	out, err := cmd.CombinedOutput()
+	out, cpu, err := finish(cmd)
 	if err != nil {
 		err = fmt.Errorf("buildx %s: %w: %s", args[0], err, out)
 	}
-	return cmd.ProcessState, err
+	return cpu, err
 }
 
 // floor sends what no client can do without: a HEAD of each base, mounts, the
 // config, one PUT. The bodies are made before the time runs.
-func (b *bench) floor(t trial) (time.Duration, int64, map[string]string, error) {
+func (b *bench) floor(t trial) (c cost, err error) {
 	store, err := registry.New(registry.Options{Facts: filepath.Join(b.dir, "floor-facts")})
 	if err != nil {
-		return 0, 0, nil, err
+		return c, err
 	}
 	defer store.Close()
 	shared := payload(t)
 	if _, err := store.Apply(b.ctx, shared); err != nil {
-		return 0, 0, nil, err
+		return c, err
 	}
 	ops := make([][]plan.Op, t.n)
 	for i, base := range b.set[:t.n] {
 		if ops[i], err = floorOps(b.ctx, store, t, base, shared); err != nil {
-			return 0, 0, nil, err
+			return c, err
 		}
 	}
 	b.reg.Reset()
@@ -163,7 +170,9 @@ func (b *bench) floor(t trial) (time.Duration, int64, map[string]string, error) 
 	before := selfCPU()
 	*t.start = time.Now()
 	err = sendAll(b.ctx, store, b.set[:t.n], ops)
-	return selfCPU() - before, 0, map[string]string{}, err
+	c.cpu = selfCPU() - before
+	c.client, c.versions = c.cpu, map[string]string{}
+	return c, err
 }
 
 func payload(t trial) plan.Op {
@@ -300,25 +309,8 @@ func (b *bench) daemon(t trial) (*daemon, error) {
 
 // cpu is the daemon's time so far, with that of the children it waited for.
 func (d *daemon) cpu() time.Duration {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.pid))
-	if err != nil {
-		return 0
-	}
-	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
-	var ticks int64
-	for _, f := range fields[11:15] {
-		n, _ := strconv.ParseInt(f, 10, 64)
-		ticks += n
-	}
-	return time.Duration(ticks) * time.Second / 100
-}
-
-func selfCPU() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	own, children := cpuOf(d.pid)
+	return own + children
 }
 
 // diskOf is what a folder takes on disk.

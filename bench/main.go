@@ -34,10 +34,17 @@ type Result struct {
 	Jobs            int               `json:"jobs,omitempty"`
 	WallSeconds     float64           `json:"wallSeconds"`
 	CPUSeconds      float64           `json:"cpuSeconds"` // of client and daemon
+	ClientCPU       float64           `json:"clientCpuSeconds"`
 	DaemonDiskBytes int64             `json:"daemonDiskBytes"`
 	BytesPushed     int64             `json:"bytesPushed"` // bodies that the registry received
 	Requests        int64             `json:"requests"`    // as the registry counted them
 	Versions        map[string]string `json:"versions"`
+	// What our journal says: its size, the most that was in use on the daemon's
+	// file system above what was there at first, and the time in which nothing
+	// but a release ran.
+	JournalBytes     int64   `json:"journalBytes,omitempty"`
+	DiskGrewBytes    int64   `json:"diskGrewBytes,omitempty"`
+	ReleasingSeconds float64 `json:"releasingSeconds,omitempty"`
 }
 
 // bench is what every contender uses.
@@ -62,6 +69,7 @@ func main() {
 	full := flag.Int("n", 500, "size of the large fleet")
 	files := flag.Int("files", 3000, "number of files of the agent's source; few make the marginal figures sharper")
 	only := flag.String("only", "", "regular expression: measure only the contenders that match")
+	cold := flag.Int("cold", 40, "number of images with steps on every base")
 	rounds := flag.Int("rounds", 1, "how often everything is measured, contenders in turn")
 	flag.Parse()
 	pattern, err := regexp.Compile(*only)
@@ -71,7 +79,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *out, *bin, options{*scale, *full, *rounds, *files, pattern}); err != nil {
+	if err := run(ctx, *out, *bin, options{*scale, *full, *cold, *rounds, *files, pattern}); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		stop()
 		os.Exit(1)
@@ -80,9 +88,9 @@ func main() {
 
 // options are what the flags say.
 type options struct {
-	scale               float64
-	full, rounds, files int
-	only                *regexp.Regexp
+	scale                     float64
+	full, cold, rounds, files int
+	only                      *regexp.Regexp
 }
 
 func run(ctx context.Context, out, bin string, o options) error {
@@ -96,16 +104,16 @@ func run(ctx context.Context, out, bin string, o options) error {
 	}
 	defer os.RemoveAll(dir)
 	b := &bench{ctx: ctx, dir: dir, bin: bin, scale: o.scale, files: o.files}
-	if err := b.prepare(o.full); err != nil {
+	if err := b.prepare(max(o.full, o.cold)); err != nil {
 		return err
 	}
 	defer b.reg.Stop(context.WithoutCancel(ctx))
 	for range o.rounds {
-		for _, m := range measurements(o.full) {
+		for _, m := range measurements(o.full, o.cold) {
 			if !o.only.MatchString(m.name) {
 				continue
 			}
-			if err := b.measure(m.name, m.recipe, m.n, m.jobs, m.run(b)); err != nil {
+			if err := b.measure(m); err != nil {
 				return err
 			}
 		}
@@ -123,28 +131,33 @@ type measurement struct {
 	name, recipe string
 	n, jobs      int
 	run          func(*bench) contender
+	budget       string // of the daemon's disk; empty: none
 }
 
 // measurements are in the order in which they are made: contenders in turn at
 // each size.
-func measurements(full int) []measurement {
+func measurements(full, cold int) []measurement {
 	lapstrake := func(b *bench) contender { return b.lapstrake }
 	bake := func(b *bench) contender { return b.bake }
-	out := []measurement{{"shared-solve", "linked", 1, 1, bake}}
+	out := []measurement{{name: "shared-solve", recipe: "linked", n: 1, jobs: 1, run: bake}}
 	for _, n := range []int{1, 100, full} {
 		out = append(out,
-			measurement{"lapstrake", "linked", n, 0, lapstrake},
-			measurement{"lapstrake-facts", "linked", n, 0, lapstrake},
-			measurement{"floor", "linked", n, 0, func(b *bench) contender { return b.floor }},
-			measurement{"bake-link", "linked", n, 4, bake},
-			measurement{"bake-link", "linked", n, 16, bake},
-			measurement{"bake-link-default-daemon", "linked", n, 16, bake})
+			measurement{"lapstrake", "linked", n, 0, lapstrake, ""},
+			measurement{"lapstrake-facts", "linked", n, 0, lapstrake, ""},
+			measurement{"floor", "linked", n, 0, func(b *bench) contender { return b.floor }, ""},
+			measurement{"bake-link", "linked", n, 4, bake, ""},
+			measurement{"bake-link", "linked", n, 16, bake, ""},
+			measurement{"bake-link-default-daemon", "linked", n, 16, bake, ""})
 	}
 	out = append(out,
-		measurement{"lapstrake-cold", "cold", 40, 4, lapstrake},
-		measurement{"bake-cold", "cold", 40, 4, bake})
-	return append(out, measurement{"bake-plain", "plain", 20, 4, bake}, measurement{"bake-plain", "plain", 60, 4, bake})
+		measurement{"lapstrake-cold", "cold", cold, 4, lapstrake, ""},
+		measurement{"bake-cold", "cold", cold, 4, bake, ""},
+		measurement{"lapstrake-cold-small", "cold", cold, 4, lapstrake, smallBudget})
+	return append(out, measurement{"bake-plain", "plain", 20, 4, bake, ""}, measurement{"bake-plain", "plain", 60, 4, bake, ""})
 }
+
+// smallBudget holds a small part of what the images with steps on every base take.
+const smallBudget = "1200M"
 
 // prepare starts the registry and pushes the bases.
 func (b *bench) prepare(n int) error {
@@ -166,13 +179,14 @@ func (b *bench) prepare(n int) error {
 	return err
 }
 
-// contender makes n images and returns what it used of CPU time and disk.
-type contender func(t trial) (cpu time.Duration, disk int64, versions map[string]string, err error)
+// contender makes n images and returns what it used.
+type contender func(t trial) (cost, error)
 
 // trial is one measurement's own things.
 type trial struct {
 	contender, recipe string
 	n, jobs           int
+	budget            string
 	dir               string // fresh
 	context           string // the recipe's folder
 	repo              string // fresh repository on the registry
@@ -181,30 +195,34 @@ type trial struct {
 
 // measure runs one contender once. The time runs from the moment that the
 // contender sets, which is after its daemon is up, to its end.
-func (b *bench) measure(name, recipe string, n, jobs int, c contender) error {
+func (b *bench) measure(m measurement) error {
 	b.seq++
 	dir := filepath.Join(b.dir, fmt.Sprintf("trial-%d", b.seq))
-	t := trial{contender: name, recipe: recipe, n: min(n, len(b.set)), jobs: jobs, dir: dir, context: filepath.Join(dir, "context"), repo: fmt.Sprintf("%s/agents/t%d", b.host, b.seq), start: new(time.Time)}
+	t := trial{contender: m.name, recipe: m.recipe, n: min(m.n, len(b.set)), jobs: m.jobs, budget: m.budget, dir: dir, context: filepath.Join(dir, "context"), repo: fmt.Sprintf("%s/agents/t%d", b.host, b.seq), start: new(time.Time)}
 	if err := b.writeRecipe(t); err != nil {
 		return err
 	}
 	b.reg.Reset()
 	b.pushed.Store(0)
 	*t.start = time.Now()
-	cpu, disk, versions, err := c(t)
+	c, err := m.run(b)(t)
 	wall := time.Since(*t.start)
 	if err != nil {
-		return fmt.Errorf("%s, %d images: %w", name, n, err)
+		return fmt.Errorf("%s, %d images: %w", m.name, m.n, err)
 	}
-	r := Result{Contender: name, Recipe: recipe, N: t.n, Scaled: b.scale, Files: b.files, Jobs: jobs, WallSeconds: wall.Seconds(), CPUSeconds: cpu.Seconds(), DaemonDiskBytes: disk, BytesPushed: b.pushed.Load(), Versions: versions}
+	r := Result{
+		Contender: m.name, Recipe: m.recipe, N: t.n, Scaled: b.scale, Files: b.files, Jobs: m.jobs,
+		WallSeconds: wall.Seconds(), CPUSeconds: c.cpu.Seconds(), ClientCPU: c.client.Seconds(), DaemonDiskBytes: c.disk, BytesPushed: b.pushed.Load(), Versions: c.versions,
+		JournalBytes: c.journal, DiskGrewBytes: c.grew, ReleasingSeconds: c.releasing.Seconds(),
+	}
 	for _, count := range b.reg.Requests() {
 		r.Requests += count
 	}
 	if err := b.check(t); err != nil {
-		return fmt.Errorf("%s, %d images: %w", name, n, err)
+		return fmt.Errorf("%s, %d images: %w", m.name, m.n, err)
 	}
 	b.results = append(b.results, r)
-	fmt.Printf("%-26s %-7s n=%-4d jobs=%-3d %7.2f s  cpu %6.2f s  disk %5d MiB  requests %d\n", name, recipe, t.n, jobs, r.WallSeconds, r.CPUSeconds, disk>>20, r.Requests)
+	fmt.Printf("%-26s %-7s n=%-4d jobs=%-3d %7.2f s  cpu %6.2f s  of the client %6.2f s  disk %5d MiB  requests %d\n", m.name, m.recipe, t.n, m.jobs, r.WallSeconds, r.CPUSeconds, r.ClientCPU, c.disk>>20, r.Requests)
 	return os.RemoveAll(dir)
 }
 
