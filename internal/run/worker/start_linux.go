@@ -131,6 +131,9 @@ func newPaths(opt Options) (paths, error) {
 	if state, err = filepath.EvalSymlinks(state); err != nil {
 		return paths{}, err
 	}
+	if strings.ContainsAny(state, ",:") {
+		return paths{}, diag.Errorf(diag.Infra, "use another state folder (--state)", "the kernel lays no layers over one another below %s: its path has a comma or a colon", state)
+	}
 	sum := sha256.Sum256([]byte(state))
 	id := hex.EncodeToString(sum[:6])
 	p := paths{

@@ -546,6 +546,8 @@ func TestStartErrors(t *testing.T) {
 		{"no runtime", worker.Options{Buildkitd: good.Buildkitd, Runc: "/nowhere/runc"}, 0, diag.Infra, []string{"find runc"}},
 		{"it fails", worker.Options{Buildkitd: script, Runc: good.Runc}, 0, diag.Infra, []string{"exit status 5", "why it failed"}},
 		{"it never answers", worker.Options{Buildkitd: silent, Runc: good.Runc}, time.Second, diag.Interrupted, []string{"does not answer"}},
+		{"folder with a comma", worker.Options{State: filepath.Join(t.TempDir(), "a,b"), Buildkitd: good.Buildkitd, Runc: good.Runc}, 0, diag.Infra, []string{"start the embedded daemon", "a,b"}},
+		{"folder with a colon", worker.Options{State: filepath.Join(t.TempDir(), "a:b"), Buildkitd: good.Buildkitd, Runc: good.Runc}, 0, diag.Infra, []string{"start the embedded daemon", "a:b"}},
 		{"folder is a file", worker.Options{State: script, Buildkitd: good.Buildkitd, Runc: good.Runc}, 0, diag.Infra, []string{"not a directory"}},
 	}
 	for _, tt := range tests {
