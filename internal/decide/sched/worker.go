@@ -145,10 +145,12 @@ func (s *Scheduler) workerLost(name string) {
 	if w == nil || !w.ready {
 		return
 	}
-	back := slices.Clone(w.running)
-	for _, u := range back {
+	var back []*unit
+	for _, u := range slices.Clone(w.running) {
 		s.take(u, false)
-		u.phase = waiting
+		if u.phase = waiting; u.lacks == 0 {
+			back = append(back, u)
+		}
 	}
 	for len(w.shares) > 0 {
 		w.shares[0].leave(waiting)
