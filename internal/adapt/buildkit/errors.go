@@ -169,9 +169,15 @@ func solveError(ctx context.Context, op string, err error, def *definition, step
 	if ran {
 		e.ExitCode = int(exit.ExitCode)
 	}
+	return e.failure()
+}
+
+// failure is the error with its kind. The step's output may say that its disk was
+// full, which is not the recipe's fault.
+func (e *StepError) failure() error {
 	out := &diag.Error{Kind: diag.Step, Err: e}
 	if full(e.Log) {
-		e.Err = fmt.Errorf("%w: %w", ErrNoSpace, err)
+		e.Err = fmt.Errorf("%w: %w", ErrNoSpace, e.Err)
 		out.Help = helpNoSpace
 	}
 	return out

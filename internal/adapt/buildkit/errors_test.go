@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	controlapi "github.com/moby/buildkit/api/services/control"
 	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/moby/buildkit/solver/pb"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
+	"github.com/lapstrake/lapstrake/internal/model/journal"
 )
 
 func grpcError(c codes.Code, format string, args ...any) error {
@@ -49,6 +51,44 @@ func graphOf(t testing.TB) (data []byte, source, exec digest.Digest) {
 		t.Fatal(err)
 	}
 	return data, source, exec
+}
+
+// TestOutcome is about solves of others, of which the history may say less than
+// their steps do.
+func TestOutcome(t *testing.T) {
+	broken := &step{end: []byte("head: write error: No space left on device\n")}
+	broken.Name, broken.Error = "RUN head", "process did not complete successfully: exit code: 1"
+	stopped := &step{}
+	stopped.Name, stopped.Error = "RUN yes", "exit code: 137: context canceled"
+	named, pushed := Build{Names: []string{"host/image:1"}}, Build{Names: []string{"host/image:1"}, Digest: "sha256:1"}
+	said := &controlapi.BuildHistoryRecord{Error: status.New(codes.Canceled, "context canceled").Proto()}
+	for _, tt := range []struct {
+		name   string
+		record *controlapi.BuildHistoryRecord
+		build  Build
+		step   *step
+		kind   string // empty: it did not fail
+		full   bool
+	}{
+		{"the history says why", said, named, stopped, diag.Interrupted.String(), false},
+		{"a step failed and the image is missing", &controlapi.BuildHistoryRecord{}, named, broken, diag.Step.String(), true},
+		{"a step was stopped", &controlapi.BuildHistoryRecord{}, named, stopped, "", false},
+		{"the image is there", &controlapi.BuildHistoryRecord{}, pushed, broken, "", false},
+		{"no image was asked for", &controlapi.BuildHistoryRecord{}, Build{}, broken, "", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFold(func(journal.StepRecord) {})
+			f.steps["sha256:2"] = tt.step
+			err := outcome(tt.record, tt.build, f)
+			kind := ""
+			if err != nil {
+				kind = diag.KindOf(err).String()
+			}
+			if kind != tt.kind || errors.Is(err, ErrNoSpace) != tt.full {
+				t.Errorf("%q: %v", kind, err)
+			}
+		})
+	}
 }
 
 func TestSolveError(t *testing.T) {

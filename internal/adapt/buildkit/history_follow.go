@@ -239,8 +239,8 @@ func (f *Follower) follow(ctx context.Context, b *followed) {
 	switch {
 	case !ended:
 		out.Err = diag.Errorf(diag.Infra, "", "the end of the solve was not seen: %w", ErrLost)
-	case r.Error != nil:
-		out.Err = failure(codes.Code(r.Error.Code), r.Error.Message, steps)
+	default:
+		out.Err = outcome(r, out, steps)
 	}
 	f.obs.Ended(out)
 	f.mu.Lock()
@@ -352,6 +352,19 @@ func build(r *controlapi.BuildHistoryRecord) Build {
 	return b
 }
 
+// outcome is why a solve failed, nil when it did not. A client that drives the front
+// end itself, as bake does, may end its solve without the error that it met, when
+// it gives up the others for it: then the image that was asked for is missing.
+func outcome(r *controlapi.BuildHistoryRecord, b Build, steps *fold) error {
+	if r.Error != nil {
+		return failure(codes.Code(r.Error.Code), r.Error.Message, steps)
+	}
+	if s := steps.broken(); s != nil && len(b.Names) > 0 && b.Digest == "" {
+		return failure(codes.Unknown, s.Error, steps)
+	}
+	return nil
+}
+
 // failure says why a solve failed: for the step that its status blames, if any.
 func failure(code codes.Code, text string, steps *fold) error {
 	cause := errors.New(text)
@@ -365,7 +378,7 @@ func failure(code codes.Code, text string, steps *fold) error {
 		if at := strings.LastIndex(text, exitCode); at >= 0 {
 			e.ExitCode, _ = strconv.Atoi(text[at+len(exitCode):])
 		}
-		return &diag.Error{Kind: diag.Step, Err: e}
+		return e.failure()
 	}
 	return diag.Wrap(diag.Infra, "", cause)
 }
