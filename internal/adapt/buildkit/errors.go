@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
@@ -186,9 +187,21 @@ func (e *StepError) failure() error {
 // infra tells errors of a step that are not the recipe's from the others.
 func infra(err error) bool {
 	code := grpcerrors.Code(err)
-	// After its disk was full, a daemon may miss what it was about to commit.
-	broken := strings.Contains(err.Error(), "snapshot does not exist")
-	return code == codes.Unavailable || code == codes.Canceled || broken || full(err.Error())
+	return code == codes.Unavailable || code == codes.Canceled || gone(err.Error()) || full(err.Error())
+}
+
+// gone tells of a record whose content is not there any more: after its disk was
+// full, a daemon may miss what it was about to commit.
+func gone(text string) bool { return strings.Contains(text, "snapshot does not exist") }
+
+// Broken lists the ids of the records that err names as broken, as their content
+// is gone; none when it is about something else. The daemon keeps such a record,
+// and every solve that needs it fails, until it is released.
+func Broken(err error) []string {
+	if err == nil || !gone(err.Error()) {
+		return nil
+	}
+	return regexp.MustCompile(`\b[0-9a-z]{25}\b`).FindAllString(err.Error(), -1)
 }
 
 func full(text string) bool {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	controlapi "github.com/moby/buildkit/api/services/control"
 	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/moby/buildkit/solver/errdefs"
@@ -61,6 +62,8 @@ func TestOutcome(t *testing.T) {
 	stopped := &step{}
 	stopped.Name, stopped.Error = "RUN yes", "exit code: 137: context canceled"
 	named, pushed := Build{Names: []string{"host/image:1"}}, Build{Names: []string{"host/image:1"}, Digest: "sha256:1"}
+	quiet := &controlapi.BuildHistoryRecord{Exporters: []*controlapi.Exporter{{Type: "image"}}}
+	tar := &controlapi.BuildHistoryRecord{Exporters: []*controlapi.Exporter{{Type: "oci"}}}
 	said := &controlapi.BuildHistoryRecord{Error: status.New(codes.Canceled, "context canceled").Proto()}
 	for _, tt := range []struct {
 		name   string
@@ -71,10 +74,11 @@ func TestOutcome(t *testing.T) {
 		full   bool
 	}{
 		{"the history says why", said, named, stopped, diag.Interrupted.String(), false},
-		{"a step failed and the image is missing", &controlapi.BuildHistoryRecord{}, named, broken, diag.Step.String(), true},
-		{"a step was stopped", &controlapi.BuildHistoryRecord{}, named, stopped, "", false},
-		{"the image is there", &controlapi.BuildHistoryRecord{}, pushed, broken, "", false},
-		{"no image was asked for", &controlapi.BuildHistoryRecord{}, Build{}, broken, "", false},
+		{"a step failed and the image is missing", quiet, named, broken, diag.Step.String(), true},
+		{"the image is missing", quiet, named, stopped, diag.Infra.String(), false},
+		{"an archive was asked for", tar, named, broken, "", false},
+		{"the image is there", quiet, pushed, broken, "", false},
+		{"no image was asked for", quiet, Build{}, broken, "", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFold(func(journal.StepRecord) {})
@@ -88,6 +92,22 @@ func TestOutcome(t *testing.T) {
 				t.Errorf("%q: %v", kind, err)
 			}
 		})
+	}
+}
+
+func TestBroken(t *testing.T) {
+	lost := errors.New("failed to commit kesi05kht6zryf18qdz7apq8k to vssb5fx7cmkgs08kz2f4oiush during finalize: failed to stat active key during commit: snapshot does not exist: not found")
+	for _, tt := range []struct {
+		err  error
+		want []string
+	}{
+		{nil, nil},
+		{errors.New("failed to commit kesi05kht6zryf18qdz7apq8k: disk quota exceeded"), nil},
+		{fmt.Errorf("solve: %w", lost), []string{"kesi05kht6zryf18qdz7apq8k", "vssb5fx7cmkgs08kz2f4oiush"}},
+	} {
+		if diff := cmp.Diff(tt.want, Broken(tt.err)); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", tt.err, diff)
+		}
 	}
 }
 

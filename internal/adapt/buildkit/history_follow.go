@@ -13,6 +13,7 @@ import (
 	"time"
 
 	controlapi "github.com/moby/buildkit/api/services/control"
+	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -352,17 +353,22 @@ func build(r *controlapi.BuildHistoryRecord) Build {
 	return b
 }
 
-// outcome is why a solve failed, nil when it did not. A client that drives the front
-// end itself, as bake does, may end its solve without the error that it met, when
-// it gives up the others for it: then the image that was asked for is missing.
+// outcome is why a solve failed, nil when it did not. The history may lack the error:
+// a client that drives the front end itself, as bake does, need not say it to the
+// daemon, and on a full disk the daemon cannot write it down. Then the image that
+// was asked for is missing.
 func outcome(r *controlapi.BuildHistoryRecord, b Build, steps *fold) error {
 	if r.Error != nil {
 		return failure(codes.Code(r.Error.Code), r.Error.Message, steps)
 	}
-	if s := steps.broken(); s != nil && len(b.Names) > 0 && b.Digest == "" {
+	image := slices.ContainsFunc(r.Exporters, func(e *controlapi.Exporter) bool { return e.Type == client.ExporterImage })
+	if !image || len(b.Names) == 0 || b.Digest != "" {
+		return nil
+	}
+	if s := steps.broken(); s != nil {
 		return failure(codes.Unknown, s.Error, steps)
 	}
-	return nil
+	return diag.Errorf(diag.Infra, "see what the command said, and the daemon's log", "no image came of it, and the daemon does not say why")
 }
 
 // failure says why a solve failed: for the step that its status blames, if any.

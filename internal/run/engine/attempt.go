@@ -24,6 +24,8 @@ const (
 	tries       = 3
 	triesDisk   = 12
 	triesWorker = 30
+	// triesMany is tries for what many images wait for.
+	triesMany = 5
 	// passingPause is the pause before a solve that failed in passing is tried a
 	// second time; the next ones are twice as long each.
 	passingPause = time.Second
@@ -79,8 +81,13 @@ func blame(err error) (reason string, most int) {
 	return "", 0
 }
 
-// mend does what may help before the attempt after the n-th.
-func (s *station) mend(ctx context.Context, reason string, n int) {
+// mend does what may help before the attempt after the n-th, which ended with err.
+func (s *station) mend(ctx context.Context, err error, reason string, n int) {
+	if l, broken := s.now(), buildkit.Broken(err); len(broken) > 0 && l != nil && l.Disk != nil {
+		ctx, cancel := context.WithTimeout(ctx, releaseWithin)
+		defer cancel()
+		_, _ = l.Disk.Release(ctx, broken) // what is left of them fails the next attempt, and is said then
+	}
 	switch reason {
 	case journal.RetryDisk:
 		s.e.relieve(s)

@@ -321,7 +321,7 @@ func (d *driver) retry(ctx context.Context, s *station, key string, err error) (
 	if n >= most {
 		return ""
 	}
-	s.mend(ctx, reason, n)
+	s.mend(ctx, err, reason, n)
 	return reason
 }
 

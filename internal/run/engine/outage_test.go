@@ -240,6 +240,12 @@ func (w *small) onlyInFlight(r result, most int) {
 		again += u.Attempts - 1
 	}
 	w.t.Logf("%d images were started again, retried %v", again, r.sum.RetriesByCause)
+	for _, e := range w.events {
+		var d journal.FailData
+		if e.Kind == journal.UnitRetried && e.Decode(&d) == nil && d.Reason == journal.RetryPassing {
+			w.t.Logf("%s in passing: %s", e.Unit, d.Cause)
+		}
+	}
 	if again > most {
 		w.t.Errorf("%d images were started again, %d were in flight", again, most)
 	}

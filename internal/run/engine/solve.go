@@ -163,11 +163,14 @@ func (e *Engine) persist(ctx context.Context, s *station, job plan.Job, log *sol
 			return built, err
 		}
 		reason, most := blame(err)
+		if reason == journal.RetryPassing {
+			most = triesMany
+		}
 		if n >= most {
 			return built, err
 		}
 		e.note(journal.Note, log.image, journal.NoteData{Level: "warning", Text: "tried again: " + err.Error()})
-		s.mend(ctx, reason, n)
+		s.mend(ctx, err, reason, n)
 	}
 }
 
