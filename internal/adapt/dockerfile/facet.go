@@ -119,9 +119,9 @@ func (d *describer) exec(out *facets, in *graph.Instruction, e *pb.ExecOp) {
 		out.at(kind, name, graph.Masked(name, value), pos)
 	}
 	if u := e.GetMeta().GetUser(); u != "" {
-		out.add(graph.FacetUser, "", u)
+		out.at(graph.FacetUser, "", u, d.last("USER", in))
 	}
-	out.add(graph.FacetWorkdir, "", e.GetMeta().GetCwd())
+	out.at(graph.FacetWorkdir, "", e.GetMeta().GetCwd(), d.last("WORKDIR", in))
 	if e.Network != pb.NetMode_UNSET {
 		out.add(graph.FacetNetwork, "", strings.ToLower(e.Network.String()))
 	}
@@ -131,6 +131,17 @@ func (d *describer) exec(out *facets, in *graph.Instruction, e *pb.ExecOp) {
 		}
 	}
 	out.add(graph.FacetCommand, "", strings.Join(e.GetMeta().GetArgs(), " "))
+}
+
+// last is where an instruction got what the last one of a word above it says.
+func (d *describer) last(word string, in *graph.Instruction) diag.Pos {
+	if in == nil {
+		return diag.Pos{}
+	}
+	if from := d.recipe.outline.Last(word, in); from != nil {
+		return from.Pos
+	}
+	return diag.Pos{}
 }
 
 // mentioned tells the arguments that an instruction's text refers to: those of a

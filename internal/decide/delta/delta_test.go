@@ -162,10 +162,10 @@ inherited RUN setup < COPY --from=tools /tools /tools
 gone RUN apt-get install curl
 `},
 		{name: "user", old: version{text: agent}, new: version{text: edit("USER agent", "USER root")},
-			want: "changed RUN setup | user  \"agent\" -> \"root\" line 12\n"},
+			want: "changed RUN setup | user  \"agent\" -> \"root\" line 11\n"},
 		{name: "working folder", old: version{text: edit("USER agent", "WORKDIR /a")}, new: version{text: edit("USER agent", "WORKDIR /b")},
 			want: `changed WORKDIR /b | instruction  "WORKDIR /a" -> "WORKDIR /b" line 11
-changed RUN setup | workdir  "/a" -> "/b" line 12 < WORKDIR /b
+changed RUN setup | workdir  "/a" -> "/b" line 11 < WORKDIR /b
 `},
 		{name: "mount", old: version{text: edit("RUN setup", "RUN --mount=type=tmpfs,target=/c setup")}, new: version{text: edit("RUN setup", "RUN --mount=type=tmpfs,target=/d setup")},
 			want: "changed RUN --mount=type=tmpfs,target=/d setup | instruction  \"RUN --mount=type=tmpfs,target=/c setup\" -> \"RUN --mount=type=tmpfs,target=/d setup\" line 12\n"},

@@ -57,11 +57,21 @@ func (o *Outline) At(line int) *Instruction {
 // ARG or ENV of that name above it, in its stage or in those that the stage is
 // built on. Nil when there is none: the variable is the base's, or predefined.
 func (o *Outline) Declared(name string, before *Instruction) *Instruction {
+	return o.above(before, func(in *Instruction) bool { return in.declares(name) })
+}
+
+// Last is the last instruction of a word, such as USER, above another one, in its
+// stage or in those that the stage is built on. Nil when there is none.
+func (o *Outline) Last(word string, before *Instruction) *Instruction {
+	return o.above(before, func(in *Instruction) bool { return in.Word == word })
+}
+
+func (o *Outline) above(before *Instruction, is func(*Instruction) bool) *Instruction {
 	stage, line := before.Stage, before.Pos.Line
 	for range o.Stages {
 		for i := len(o.Instructions) - 1; i >= 0; i-- {
 			in := &o.Instructions[i]
-			if in.Stage == stage && in.Pos.Line < line && in.declares(name) {
+			if in.Stage == stage && in.Pos.Line < line && is(in) {
 				return in
 			}
 		}
