@@ -32,6 +32,11 @@ const (
 	GateDuplicate  Code = "gate-duplicate"
 	GateWaiver     Code = "gate-waiver"
 	BaseConfig     Code = "base-config"
+
+	HistoryAncestor  Code = "history-ancestor"
+	HistoryOrder     Code = "history-order"
+	HistoryDuplicate Code = "history-duplicate"
+	HistoryDiverged  Code = "history-diverged"
 )
 
 // Codes says in one line what each code means. Every code has a case in the
@@ -65,6 +70,11 @@ func Codes() map[Code]string {
 		GateUnknown:    "a claim names a metric or a cell that does not exist, or no cell",
 		GateDuplicate:  "two claims have the same name",
 		GateWaiver:     "a waiver lacks an owner, a reason or an expiry",
+
+		HistoryAncestor:  "a commit to compare is an ancestor of the baseline, so the baseline holds it already",
+		HistoryOrder:     "commits are not named from the oldest to the newest",
+		HistoryDuplicate: "a commit is named twice",
+		HistoryDiverged:  "commits are on lines of development that parted, so that neither came after the other",
 	}
 }
 
@@ -99,5 +109,10 @@ func Advice() map[Code]string {
 		GateUnknown:    "use the name that is suggested, or give the claim a cell",
 		GateDuplicate:  "rename one of them",
 		GateWaiver:     "say who answers for it, why, and until when",
+
+		HistoryAncestor:  "leave it out, or take an older baseline",
+		HistoryOrder:     "name the older one first",
+		HistoryDuplicate: "name each commit once",
+		HistoryDiverged:  "compare each with where the lines parted: `git merge-base`",
 	}
 }
