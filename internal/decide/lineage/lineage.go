@@ -45,6 +45,8 @@ type Recipe struct {
 	// Shared and PerImage are digests over what shared steps do, and over what
 	// steps bound to a base do; Config over what images are beside their files.
 	Shared, PerImage, Config graph.Digest
+	// assigned is over which image is made how, when there is more than one way.
+	assigned graph.Digest
 }
 
 // Group is the images of one conversion.
@@ -95,26 +97,44 @@ func Moves(one, two *graph.Graph, images int) []Moving {
 }
 
 // Seal takes the digests of a recipe whose groups are complete. labels are those
-// of the images.
+// of the images. Groups that turn out equal count once.
 func (r *Recipe) Seal(labels any) error {
-	shared, bound, config := sha256.New(), sha256.New(), sha256.New()
+	var shared, bound, config distinct
+	var assigned []any
 	for _, g := range r.Groups {
 		all, own := g.Variant.Graph.Fingerprints(nil), perImage(&g.Variant.Graph)
+		var here [2][]graph.Digest
 		for _, s := range g.Variant.Graph.Steps {
 			if s.BaseBound {
-				bound.Write([]byte(own[s.Digest] + "\n"))
+				here[0] = append(here[0], own[s.Digest])
 			} else {
-				shared.Write([]byte(all[s.Digest] + "\n"))
+				here[1] = append(here[1], all[s.Digest])
 			}
 		}
-		data, err := json.Marshal([]any{g.Variant.Config, g.Variant.History, g.Variant.Under, labels})
+		data, err := json.Marshal([]any{g.Variant.Config, g.Variant.History, g.Variant.Under})
 		if err != nil {
 			return diag.Wrap(diag.Internal, "image config", err)
 		}
-		config.Write(data)
+		kind := []int{bound.add(hashed(here[0])), shared.add(hashed(here[1])), config.add(hashed(string(data)))}
+		assigned = append(assigned, []any{kind, g.Images})
 	}
-	r.Shared, r.PerImage, r.Config = digest(shared.Sum(nil)), digest(bound.Sum(nil)), digest(config.Sum(nil))
+	r.PerImage, r.Shared, r.Config = hashed(bound), hashed(shared), hashed([]any{config, labels})
+	if len(bound)+len(shared)+len(config) > 3 {
+		r.assigned = hashed(assigned)
+	}
 	return nil
+}
+
+// distinct is digests in the order in which each came first.
+type distinct []graph.Digest
+
+// add returns the place of a digest.
+func (d *distinct) add(x graph.Digest) int {
+	if i := slices.Index(*d, x); i >= 0 {
+		return i
+	}
+	*d = append(*d, x)
+	return len(*d) - 1
 }
 
 // perImage gives each step that is bound to a base a digest over what it and its
@@ -225,17 +245,19 @@ func (s *State) Seal() {
 		s.Print = Fingerprint{ID: hashed(text)}
 		return
 	}
-	var files [][]graph.Digest
+	var files distinct
 	for i, g := range s.Recipe.Groups {
+		var here [][]graph.Digest
 		for _, st := range g.Variant.Graph.Steps {
-			files = append(files, s.Files[i][st.Digest])
+			here = append(here, s.Files[i][st.Digest])
 		}
+		files.add(hashed(here))
 	}
 	p := Fingerprint{
 		PerImage: s.Recipe.PerImage, Shared: s.Recipe.Shared, Config: s.Recipe.Config, Refs: s.Refs.Digest,
 		Content: hashed(files), Locks: hashed(s.Locks), Arguments: hashed(s.Recipe.Args),
 	}
-	p.ID = hashed([]graph.Digest{p.PerImage, p.Shared, p.Content, p.Config, p.Refs})
+	p.ID = hashed([]graph.Digest{p.PerImage, p.Shared, p.Content, p.Config, p.Refs, s.Recipe.assigned})
 	s.Print = p
 }
 
