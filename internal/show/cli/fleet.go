@@ -125,6 +125,20 @@ func (f *fleetFlags) load(ctx context.Context, a *app, args []string) (*fleet.Fl
 	if len(args) > 0 {
 		path = args[0]
 	}
+	o, err := f.reading(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	fl, err := fleetfile.Load(path, o)
+	if err != nil {
+		return nil, err
+	}
+	moved := fl.InNamespace(f.namespace, fleet.NamespaceStyle(f.style))
+	return &moved, nil
+}
+
+// reading is how a fleet file is read with the selection flags.
+func (f *fleetFlags) reading(ctx context.Context, a *app) (fleetfile.Options, error) {
 	o := a.fleetOptions(ctx, f.offline)
 	if f.ref != "" {
 		o.Resolve = func(s fleet.Source) (string, error) {
@@ -137,22 +151,17 @@ func (f *fleetFlags) load(ctx context.Context, a *app, args []string) (*fleet.Fl
 	if f.selectFile != "" {
 		ids, err := readIDs(f.selectFile)
 		if err != nil {
-			return nil, err
+			return o, err
 		}
 		o.Select.IDs = append(o.Select.IDs, ids...)
 	}
 	if f.sample != "" {
 		var err error
 		if o.Select.Sample, err = fleet.ParseSample(f.sample); err != nil {
-			return nil, badFlag("sample", f.sample, err)
+			return o, badFlag("sample", f.sample, err)
 		}
 	}
-	fl, err := fleetfile.Load(path, o)
-	if err != nil {
-		return nil, err
-	}
-	moved := fl.InNamespace(f.namespace, fleet.NamespaceStyle(f.style))
-	return &moved, nil
+	return o, nil
 }
 
 // readIDs reads the ids of --select-file: one a line, or rows with the field id.

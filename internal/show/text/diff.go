@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	maxChanges = 40 // steps shown
-	maxCauses  = 3  // causes shown for one step
-	maxPaths   = 5  // changed files shown for one step
+	maxStepChanges = 40 // steps shown
+	maxCauses      = 3  // causes shown for one step
+	maxPaths       = 5  // changed files shown for one step
 )
 
 // Diff renders what is different between two plans.
@@ -24,11 +24,11 @@ func Diff(w io.Writer, r *delta.Report, o Options) error {
 		g.blank()
 	}
 	for i, c := range r.Steps {
-		if i == maxChanges && !o.Verbose {
+		if i == maxStepChanges && !o.Verbose {
 			g.line(dim, fmt.Sprintf("%s; -v lists every one", counted(int64(len(r.Steps)-i), "more step")))
 			break
 		}
-		change(g, c)
+		stepChange(g, c)
 	}
 	for i, m := range r.Moves {
 		if i == 0 {
@@ -77,7 +77,7 @@ func verdict(r *delta.Report) string {
 
 func decimal(f float64) string { return strings.TrimSuffix(fmt.Sprintf("%.1f", f), ".0") }
 
-func change(g *page, c delta.StepChange) {
+func stepChange(g *page, c delta.StepChange) {
 	s := plain
 	if !c.Shared && c.Status != delta.Same {
 		s = amber
@@ -160,9 +160,6 @@ func blame(g *page, c delta.Cause, files []string) string {
 	}
 	return text
 }
-
-// short is a value that fits into a sentence.
-func short(s string) string { return fit(clean(s), 60) }
 
 // move says which names are not what they were.
 func move(m delta.Move) string {

@@ -23,7 +23,7 @@ func Explain(w io.Writer, r *explain.Report, from Origin, o Options) error {
 	g.line(bold, head)
 	g.para(plain, "", fmt.Sprintf("%s executed, %s cached", counted(r.Executed, "step"), Count(r.Cached)))
 	for i, m := range r.Misses {
-		if i == maxChanges && !o.Verbose {
+		if i == maxStepChanges && !o.Verbose {
 			g.line(dim, fmt.Sprintf("%s; -v lists every one", counted(int64(len(r.Misses)-i), "more step")))
 			break
 		}
@@ -89,7 +89,7 @@ func split(g *page, what string, s *explain.Split, show func(float64) string) {
 	}
 	g.line(bold, fmt.Sprintf("%s: %s, before %s: %s", what, show(s.New), show(s.Old), signed(s.New-s.Old, show)))
 	for i, p := range s.Parts {
-		if i == maxChanges {
+		if i == maxStepChanges {
 			g.line(dim, counted(int64(len(s.Parts)-i), "smaller part"))
 			break
 		}

@@ -21,7 +21,7 @@ func DiffMarkdown(w io.Writer, r *delta.Report, exceeded []string, o Options) er
 		b.WriteString("| step | what happens | why |\n|---|---|---|\n")
 	}
 	for i, c := range r.Steps {
-		if i == maxChanges {
+		if i == maxStepChanges {
 			fmt.Fprintf(&b, "| … | | %s |\n", counted(int64(len(r.Steps)-i), "more step"))
 			break
 		}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/decide/delta"
 	"github.com/lapstrake/lapstrake/internal/decide/explain"
+	"github.com/lapstrake/lapstrake/internal/decide/lineage"
 	"github.com/lapstrake/lapstrake/internal/decide/summary"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
@@ -179,6 +180,9 @@ func views(t testing.TB) map[string]func(io.Writer, Options) error {
 		"plan-empty":    func(w io.Writer, o Options) error { return Plan(w, &plan.Plan{Fleet: "none"}, o) },
 		"runs":          func(w io.Writer, o Options) error { return Runs(w, runs, o) },
 		"runs-none":     func(w io.Writer, o Options) error { return Runs(w, nil, o) },
+		"history":       func(w io.Writer, o Options) error { return History(w, commits(), o) },
+		"history-all":   func(w io.Writer, o Options) error { o.Verbose = true; return History(w, commits(), o) },
+		"history-none":  func(w io.Writer, o Options) error { return History(w, &lineage.Report{}, o) },
 		"problems":      func(w io.Writer, o Options) error { return Problems(w, problems(), o) },
 		"problems-none": func(w io.Writer, o Options) error { return Problems(w, nil, o) },
 		"diff":          func(w io.Writer, o Options) error { return Diff(w, bigDiff(), o) },
