@@ -165,7 +165,7 @@ func (p *parser) finish() error {
 // fleet reads the whole file from its root.
 func (p *parser) fleet(root *yaml.Node, abs string) *fleet.Fleet {
 	o, ok := p.object(root, "", "name", "recipe", "profiles", "images", "output", "platform", "epoch",
-		"secrets", "ssh", "prepare", "registries", "jobs", "disk", "deadlines", "workers")
+		"secrets", "ssh", "prepare", "registries", "jobs", "disk", "deadlines", "workers", "lint")
 	if !ok {
 		return nil
 	}
@@ -183,6 +183,7 @@ func (p *parser) fleet(root *yaml.Node, abs string) *fleet.Fleet {
 		Disk:       o.disk("disk"),
 		Deadlines:  p.deadlines(o),
 		Workers:    p.workers(o),
+		Lint:       p.lint(o),
 	}
 	if o.has("name") && fl.Name != "" && !word.MatchString(fl.Name) {
 		p.problem(diag.FleetValue, o.pos("name"), "use letters, digits, dots, dashes and underscores", "the name %q has other characters", fl.Name)

@@ -274,15 +274,23 @@ func (o object) choice(name string, allowed ...string) string {
 		return allowed[0]
 	}
 	s, ok := o.p.scalar(o.value(name), join(o.path, name))
-	if !ok || slices.Contains(allowed, s) {
+	if !ok || o.p.oneOf(s, o.value(name), join(o.path, name), allowed) {
 		return s
+	}
+	return allowed[0]
+}
+
+// oneOf reports a text that is none of those allowed.
+func (p *parser) oneOf(s string, at *yaml.Node, path string, allowed []string) bool {
+	if slices.Contains(allowed, s) {
+		return true
 	}
 	help := "use one of " + strings.Join(allowed, ", ")
 	if near := diag.Nearest(s, allowed); near != "" {
 		help = fmt.Sprintf("did you mean %s?", near)
 	}
-	o.p.problem(diag.FleetValue, o.pos(name), help, "%s cannot be %q", join(o.path, name), s)
-	return allowed[0]
+	p.problem(diag.FleetValue, p.pos(at), help, "%s cannot be %q", path, s)
+	return false
 }
 
 // flag is the value of a truth field, false when it is not given.

@@ -41,6 +41,8 @@ type Fleet struct {
 	// Workers are the daemons to use, by unique name or address; none means the
 	// embedded one.
 	Workers []Worker `json:"workers,omitempty"`
+	// Lint says how the fleet is checked.
+	Lint Lint `json:"lint,omitzero"`
 }
 
 // Recipe is a Dockerfile with its contexts and arguments.

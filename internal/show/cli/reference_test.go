@@ -14,6 +14,7 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
+	"github.com/lapstrake/lapstrake/internal/model/rule"
 )
 
 // generated compares a page of the reference with what the program says, and
@@ -168,4 +169,37 @@ A plan says why each image is skipped, retagged, appended, built or blocked, and
 		fmt.Fprintf(&b, "| `%s` | %s |\n", code, reasons[code])
 	}
 	generated(t, "../../../docs/reference/diagnostics.md", b.String())
+}
+
+// TestLintReference generates docs/reference/lint.md from the rules.
+func TestLintReference(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(`# The rules of lint
+
+<!-- Generated from the program's rules. -->
+
+` + "`lapstrake lint`" + ` looks at the fleet file, at the Dockerfile as it is written, and at the steps that it becomes on the fleet's bases. It
+runs nothing and asks no registry but for the bases. A finding is one place, however many images it concerns: with what it costs in
+a full build of the fleet, which steps inherit a miss, and what to do. It exits with 7 when there is an error that no waiver accepts.
+
+A step is expensive when it runs a command. A value changes at every commit when its name says so (` + "`GIT_SHA`, `COMMIT`, `REVISION`,\n`BUILD_DATE`, `BUILD_ID`" + ` …) and its value is not written in the Dockerfile, or when the fleet file gives it 7 to 40 hexadecimal digits
+or a date. Whether a folder of a base is a symlink is not looked up: the rules about linked copies go by the names that distributions use.
+
+The section ` + "[`lint`](fleet.md#lint)" + ` of the fleet file changes severities and accepts findings.
+
+| rule | severity | what it finds | what to do |
+|---|---|---|---|
+`)
+	for _, r := range rule.All() {
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", r.Code, r.Severity, r.Title, r.Fix)
+	}
+	b.WriteString(`
+## Mending
+
+` + "`lapstrake lint --fix`" + ` prints a patch of the Dockerfile for what can be mended safely: ` + "`--link`" + ` for a plain copy from a shared stage into a
+folder that bases do not have, and a value that changes at every commit moved below the steps that do not use it. Each change is proved before
+it is offered: the recipe is converted before and after for every kind of base of the fleet, and nothing may differ but what the change is for. ` +
+		"`--write`" + ` changes the file instead.
+`)
+	generated(t, "../../../docs/reference/lint.md", b.String())
 }
