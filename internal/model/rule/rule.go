@@ -53,7 +53,6 @@ const (
 	TagsAlike      = "tags-alike"
 	CacheInline    = "cache-per-image"
 	PublishOver    = "publish-over-base"
-	LinkOwner      = "link-with-owner-name"
 	LinkSymlink    = "link-through-symlink"
 	LinkExisting   = "link-into-existing"
 	WaiverUnused   = "waiver-unused"
@@ -85,7 +84,6 @@ func All() []Rule {
 		{TagsAlike, "tags of two images differ only in case", Warning, "make the template tell them apart in lower case"},
 		{CacheInline, "each image carries or exports its own cache", Warning, "remove it; shared steps reach other workers by --cache, once for each content"},
 		{PublishOver, "an image is published over a base of the fleet, so that the next build starts from its own result", Error, "publish under another name"},
-		{LinkOwner, "--chown with a name cannot be resolved with --link", Error, "write numbers: --chown=1000:1000"},
 		{LinkSymlink, "a linked copy goes where bases have a symlink, which it replaces by a folder", Warning, "copy to where the symlink leads, like /usr/bin for /bin"},
 		{LinkExisting, "a linked copy goes into a folder that bases have, whose owner and mode it sets anew", Info, "check it on a base, or copy below a folder of your own"},
 		{WaiverUnused, "a waiver waives nothing", Warning, "remove it, or mend rule and where"},

@@ -1,0 +1,183 @@
+package lint_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/lapstrake/lapstrake/internal/decide/estimate"
+	"github.com/lapstrake/lapstrake/internal/decide/lint"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
+	"github.com/lapstrake/lapstrake/internal/model/graph"
+	"github.com/lapstrake/lapstrake/internal/model/journal"
+	"github.com/lapstrake/lapstrake/internal/model/plan"
+	"github.com/lapstrake/lapstrake/internal/model/rule"
+)
+
+const dear = `ARG BASE_IMAGE
+FROM docker.io/library/golang:1 AS builder
+ARG GIT_SHA=unknown
+RUN make /out
+FROM ${BASE_IMAGE}
+ARG GIT_SHA
+RUN apt-get install git
+COPY --from=builder /out /agent
+`
+
+// folder writes a Dockerfile and a fleet file to a fresh folder.
+func folder(t testing.TB, dockerfile, fleet string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{"Dockerfile": dockerfile, "fleet.yaml": fleet} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// summary is what findings come to, in short.
+func summary(list []lint.Finding) []string {
+	var out []string
+	for _, f := range list {
+		s := fmt.Sprintf("%s %s %s:%d %d/%d", f.Severity, f.Code, filepath.Base(f.Pos.File), f.Pos.Line, f.Cost.Executions, f.Cost.Images)
+		if f.Cost.Seconds != nil {
+			s += fmt.Sprintf(" %gs", *f.Cost.Seconds)
+		}
+		if f.Cost.Bytes != nil {
+			s += fmt.Sprintf(" %dB", *f.Cost.Bytes)
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// TestSeveritiesAndOrder: the fleet file's severities count, what is off is not
+// there, what is waived comes last, and of equal weight the dearer first.
+func TestSeveritiesAndOrder(t *testing.T) {
+	got := lint.Check(open(t, folder(t, dear, "recipe: {args: {GIT_SHA: 0a1b2c3}}\n"+standardFleet+`lint:
+  rules: {run-on-base: error, image-without-digest: off}
+  waivers: [{rule: value-early, where: "Dockerfile:6", reason: known}]
+`)))
+	want := []string{
+		"error run-on-base Dockerfile:7 3/3", "error copy-without-link Dockerfile:8 3/3",
+		"error value-early Dockerfile:3 1/3", "error value-early Dockerfile:6 6/3",
+	}
+	if d := cmp.Diff(want, summary(got)); d != "" {
+		t.Error(d)
+	}
+	if last := got[len(got)-1]; last.Waived != "known" {
+		t.Errorf("the last one is %+v", last)
+	}
+}
+
+// told is a history in which each image took that long and that much disk.
+func told(images []string, took time.Duration, bytes int64) *estimate.History {
+	h := estimate.NewHistory(4)
+	now := time.Duration(0)
+	say := func(kind journal.Kind, unit string, data any) {
+		raw, _ := json.Marshal(data)
+		h.Fold(journal.Event{Kind: kind, Unit: unit, Worker: "w", Mono: now, Data: raw})
+	}
+	say(journal.RunStarted, "", journal.RunData{})
+	for _, im := range images {
+		say(journal.UnitStarted, im, nil)
+		now += took
+		say(journal.UnitPublished, im, journal.UnitData{Action: string(plan.Build)})
+	}
+	say(journal.Releasing, "", nil)
+	say(journal.Released, "", journal.ReleaseData{Own: bytes * int64(len(images)), Images: len(images)})
+	return h
+}
+
+// TestHistory: what images took is told of a step that alone makes them builds,
+// and of none when there are two, or when an image is not known.
+func TestHistory(t *testing.T) {
+	alone := strings.Replace(strings.Replace(dear, "RUN apt-get install git\n", "", 1), "ARG GIT_SHA\n", "", 1)
+	for _, tt := range []struct {
+		name, dockerfile string
+		known            []string
+		want             string
+	}{
+		{"alone", alone, []string{"a", "b", "c"}, "error copy-without-link Dockerfile:6 3/3 30s 3000B"},
+		{"one is not known", alone, []string{"a", "b"}, "error copy-without-link Dockerfile:6 3/3"},
+		{"two steps", dear, []string{"a", "b", "c"}, "error copy-without-link Dockerfile:8 3/3"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := open(t, folder(t, tt.dockerfile, standardFleet))
+			in.History = told(tt.known, 10*time.Second, 1000)
+			if got := summary(lint.Check(in)); got[0] != tt.want {
+				t.Errorf("got %q, want %q first", got, tt.want)
+			}
+		})
+	}
+}
+
+// many is a fleet of n images on so many views.
+func many(t testing.TB, n, views int) lint.Input {
+	t.Helper()
+	in := open(t, folder(t, dear, standardFleet))
+	first := in.Images[0]
+	variants := make([]*graph.Variant, views)
+	for i := range variants {
+		v := *first.Variant
+		v.Graph.Steps = append([]graph.Step(nil), v.Graph.Steps...)
+		variants[i] = &v
+	}
+	in.Images = in.Images[:0]
+	for i := range n {
+		f := first
+		f.Image = fleet.Image{ID: fmt.Sprint("i", i), Base: fmt.Sprintf("registry.example.com/bases/i%d:latest", i), Tags: []string{fmt.Sprintf("registry.example.com/agents:i%d", i)}}
+		f.Variant = variants[i%views]
+		in.Images = append(in.Images, f)
+	}
+	return in
+}
+
+// TestManyImages: a place is one finding, however many images and views there
+// are.
+func TestManyImages(t *testing.T) {
+	in := many(t, 500, 60)
+	want := []string{
+		"error copy-without-link Dockerfile:8 500/500", "warning run-on-base Dockerfile:7 500/500",
+		"warning image-without-digest Dockerfile:2 0/500", "info base-without-digest fleet.yaml:0 0/500",
+	}
+	var got []string
+	for _, s := range summary(lint.Check(in)) {
+		if !strings.Contains(s, rule.ValueEarly) {
+			got = append(got, s)
+		}
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestSameTwice: the same input gives the same findings.
+func TestSameTwice(t *testing.T) {
+	in := many(t, 20, 3)
+	in.Fleet.Recipe.Args = map[string]string{"A_TOKEN": "x1", "B_TOKEN": "x2", "C": "x", "D": "x", "GIT_SHA": "0a1b2c3"}
+	first := lint.Check(in)
+	for range 5 {
+		if d := cmp.Diff(first, lint.Check(in)); d != "" {
+			t.Fatal(d)
+		}
+	}
+	if len(first) < 8 {
+		t.Errorf("only %d findings", len(first))
+	}
+}
+
+// BenchmarkCheck looks at 500 images on as many views.
+func BenchmarkCheck(b *testing.B) {
+	in := many(b, 500, 500)
+	for b.Loop() {
+		lint.Check(in)
+	}
+}

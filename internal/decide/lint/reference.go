@@ -1,0 +1,116 @@
+package lint
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/lapstrake/lapstrake/internal/decide/publish"
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
+	"github.com/lapstrake/lapstrake/internal/model/rule"
+)
+
+// pattern is a line of the fleet file that gives bases.
+type pattern struct {
+	pos  diag.Pos
+	like *regexp.Regexp
+}
+
+var (
+	baseField = regexp.MustCompile(`(?:^|[\s{,])"?base"?:\s*(?:"([^"]*)"|'([^']*)'|([^\s,}]+))`)
+	action    = regexp.MustCompile(`\{\{.*?\}\}`)
+)
+
+// patterns are the lines that give bases, in order.
+func (l *linter) patterns() []pattern {
+	var out []pattern
+	n := 0
+	for line := range strings.SplitSeq(l.in.Texts[l.in.Fleet.File], "\n") {
+		n++
+		m := baseField.FindStringSubmatch(line)
+		if m == nil || strings.HasPrefix(strings.TrimSpace(line), "#") {
+			continue
+		}
+		var like strings.Builder
+		at := 0
+		text := m[1] + m[2] + m[3]
+		for _, a := range action.FindAllStringIndex(text, -1) {
+			like.WriteString(regexp.QuoteMeta(text[at:a[0]]) + ".*")
+			at = a[1]
+		}
+		like.WriteString(regexp.QuoteMeta(text[at:]))
+		if re, err := regexp.Compile("(^|/)" + like.String() + "(:latest)?$"); err == nil {
+			out = append(out, pattern{l.column(diag.Pos{File: l.in.Fleet.File, Line: n}, "base"), re})
+		}
+	}
+	return out
+}
+
+// bases counts bases without a digest, by the line that gives them.
+func (l *linter) bases() {
+	patterns := l.patterns()
+	for i := range l.in.Images {
+		ref := l.in.Images[i].Image.Base
+		if strings.Contains(ref, "@") {
+			continue
+		}
+		pos := diag.Pos{File: l.in.Fleet.File}
+		for _, p := range patterns {
+			if p.like.MatchString(ref) {
+				pos = p.pos
+				break
+			}
+		}
+		f := l.add(place{code: rule.BaseFloats, pos: pos}, "")
+		f.Cost.Images++
+		f.Message = fmt.Sprintf("%s named without a digest, like %s", were(f.Cost.Images), ref)
+	}
+}
+
+func were(n int) string {
+	if n == 1 {
+		return "1 base is"
+	}
+	return fmt.Sprintf("%d bases are", n)
+}
+
+// ours are tags that the program writes itself: key tags, and the cache of shared
+// steps.
+var ours = regexp.MustCompile(`^(k|cache)-[0-9a-f]{12}$`)
+
+// tags finds tags that meet others. All that meet in one way are one finding, at
+// the line that gives tags.
+func (l *linter) tags() {
+	bases := map[string]bool{}
+	for i := range l.in.Images {
+		ref, _, _ := strings.Cut(l.in.Images[i].Image.Base, "@")
+		bases[strings.ToLower(ref)] = true
+	}
+	folded := map[string]string{}
+	for i := range l.in.Images {
+		im := l.in.Images[i].Image
+		for _, tag := range im.Tags {
+			low := strings.ToLower(tag)
+			if _, name := publish.Split(tag); ours.MatchString(name) {
+				l.tag(rule.TagReserved, im, tag+" has the form of a tag that holds a key or a cache")
+			}
+			if first := folded[low]; first != "" {
+				l.tag(rule.TagsAlike, im, tag+" differs from "+first+" only in case")
+			}
+			if bases[low] {
+				l.tag(rule.PublishOver, im, tag+" is a base of the fleet")
+			}
+			folded[low] = tag
+		}
+	}
+}
+
+// tag counts an image whose tag has a problem; the message tells of the first.
+func (l *linter) tag(code string, im fleet.Image, message string) {
+	pos := l.fleetPos("tag:")
+	if pos.Line == 0 {
+		pos = l.fleetPos("tags:")
+	}
+	l.add(place{code: code, pos: l.column(pos, "tag")}, "image "+im.ID+": "+message).Cost.Images++
+}
