@@ -54,6 +54,7 @@ var foreign = map[string]string{
 	"github.com/moby/patternmatcher":                   "internal/adapt/filetree",
 	"github.com/distribution/reference":                "internal/adapt/fleetfile",
 	"gonum.org/v1/gonum":                               "internal/decide/stat",
+	"github.com/rogpeppe/go-internal":                  "internal/show/cli",
 }
 
 type file struct {

@@ -13,6 +13,10 @@ import (
 // Outline is the Dockerfile as it is written. The caller must not change it.
 func (r *Recipe) Outline() *graph.Outline { return &r.outline }
 
+// Text is what the Dockerfile held when it was opened. The caller must not change
+// it.
+func (r *Recipe) Text() []byte { return r.text }
+
 // outlined lists the instructions of a syntax tree that was found to be right.
 func (r *Recipe) outlined(ast *parser.Result) graph.Outline {
 	var o graph.Outline

@@ -66,6 +66,54 @@ type Finding struct {
 	Waived string `json:"waived,omitempty"`
 }
 
+// Version is the version of a report's JSON form.
+const Version = 1
+
+// Report is what was found, as data.
+type Report struct {
+	V     int    `json:"v"`
+	Fleet string `json:"fleet"`
+	// Images is how many were looked at, Conversions how many different graphs
+	// they have.
+	Images      int `json:"images"`
+	Conversions int `json:"conversions"`
+	// NotSeen is how many images could not be looked at, and Problems why, each
+	// told once.
+	NotSeen  int      `json:"notSeen,omitempty"`
+	Problems []string `json:"problems,omitempty"`
+	// Counts counts the findings that are not waived, by severity.
+	Counts   map[rule.Severity]int `json:"counts"`
+	Waived   int                   `json:"waived"`
+	Findings []Finding             `json:"findings"`
+}
+
+// Make checks a fleet and counts.
+func Make(in Input) Report {
+	l := &linter{in: in}
+	l.conversions()
+	r := Report{V: Version, Fleet: in.Fleet.Name, Conversions: len(l.convs), Counts: map[rule.Severity]int{}, Findings: Check(in)}
+	for _, c := range l.convs {
+		r.Images += len(c.images)
+	}
+	for _, f := range in.Images {
+		if f.Problem == nil {
+			continue
+		}
+		r.NotSeen++
+		if why := f.Problem.Error(); !slices.Contains(r.Problems, why) {
+			r.Problems = append(r.Problems, why)
+		}
+	}
+	for _, f := range r.Findings {
+		if f.Waived != "" {
+			r.Waived++
+		} else {
+			r.Counts[f.Severity]++
+		}
+	}
+	return r
+}
+
 // Check looks at a fleet by every rule that the fleet file does not switch off.
 // Of each rule there is one finding in a place. What is not waived comes first,
 // then the gravest, then the dearest, then by place.

@@ -49,7 +49,7 @@ func (l *linter) patterns() []pattern {
 
 // bases counts bases without a digest, by the line that gives them.
 func (l *linter) bases() {
-	patterns := l.patterns()
+	patterns, first := l.patterns(), map[diag.Pos]string{}
 	for i := range l.in.Images {
 		ref := l.in.Images[i].Image.Base
 		if strings.Contains(ref, "@") {
@@ -62,9 +62,12 @@ func (l *linter) bases() {
 				break
 			}
 		}
+		if first[pos] == "" {
+			first[pos] = ref
+		}
 		f := l.add(place{code: rule.BaseFloats, pos: pos}, "")
 		f.Cost.Images++
-		f.Message = fmt.Sprintf("%s named without a digest, like %s", were(f.Cost.Images), ref)
+		f.Message = fmt.Sprintf("%s named without a digest, like %s", were(f.Cost.Images), first[pos])
 	}
 }
 

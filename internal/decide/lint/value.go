@@ -182,6 +182,13 @@ func (l *linter) secrets() {
 	}
 }
 
+// Shows tells whether a text holds the value of a variable that looks like a
+// secret.
+func Shows(in Input, text string) bool {
+	l := &linter{in: in}
+	return slices.ContainsFunc(l.hidden(), func(value string) bool { return strings.Contains(text, value) })
+}
+
 // masked is a line of a file with the values of secrets in it taken out.
 func (l *linter) masked(text string) string {
 	for _, value := range l.hidden() {

@@ -3,19 +3,23 @@ package lint
 import (
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/lapstrake/lapstrake/internal/decide/planner"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/rule"
 )
 
 // waive marks the findings that the fleet file accepts, and adds those about
-// waivers that are over or waive nothing.
+// waivers that are over or waive nothing. An image that could not be looked at
+// may have what a waiver is for.
 func (l *linter) waive(list []Finding) []Finding {
 	l.order = nil
+	unseen := slices.ContainsFunc(l.in.Images, func(f planner.Facts) bool { return f.Problem != nil })
 	for i, w := range l.in.Fleet.Lint.Waivers {
 		pos := w.Pos
 		pos.File = l.in.Fleet.File
@@ -31,7 +35,7 @@ func (l *linter) waive(list []Finding) []Finding {
 				f.Waived, used = w.Reason, true
 			}
 		}
-		if !used {
+		if !used && !unseen {
 			p.code = rule.WaiverUnused
 			l.add(p, "no finding of "+w.Rule+" is at "+w.Where)
 		}

@@ -63,7 +63,7 @@ const (
 func All() []Rule {
 	return []Rule{
 		{plan.RunOnBase, "a RUN step runs on each base", Warning, "move what does not need the base into a stage of its own and copy the result with COPY --link; what needs it goes last"},
-		{plan.CopyWithoutLink, "a COPY writes into each base, so that each base is fetched and unpacked, and the layer made once for each image", Error, "add --link, and the layer is made once"},
+		{plan.CopyWithoutLink, "a COPY writes into each base: each is fetched and unpacked, and its layer made again", Error, "add --link, and the layer is made once for all"},
 		{plan.AddOnBase, "an ADD writes into each base", Warning, "add --link, and its layer is made once"},
 		{plan.LinkWithChmod, "--chmod undoes --link", Warning, "set the mode where the files are made, and leave --chmod out"},
 		{plan.WorkdirOnBase, "a WORKDIR makes a folder on each base, which alone makes every image a build", Warning, "leave it out and use full paths, or copy an empty folder with COPY --link"},

@@ -120,8 +120,9 @@ type Engine struct {
 	Run  *Record
 	Opts Options
 
-	state      string // folder
-	assumed    names  // images beside the bases that a stand-in was used for
+	state      string             // folder
+	recipe     dockerfile.Options // that Recipe was opened with
+	assumed    names              // images beside the bases that a stand-in was used for
 	input      *planner.Input
 	stations   []*station
 	releases   releases

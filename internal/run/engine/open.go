@@ -126,7 +126,7 @@ func (e *Engine) openRecipe(ctx context.Context) error {
 	if err := problems.Err(); err != nil {
 		return err
 	}
-	e.Recipe, err = dockerfile.Open(dockerfile.Options{
+	e.recipe = dockerfile.Options{
 		Recipe: recipe, Name: at.shown(recipe.Dockerfile), Platform: e.Fleet.Platform, Epoch: e.Fleet.Epoch, Unique: unique,
 		Images: func(ctx context.Context, ref string) (graph.Digest, []byte, error) {
 			if e.Opts.Offline {
@@ -134,6 +134,7 @@ func (e *Engine) openRecipe(ctx context.Context) error {
 			}
 			return e.Store.Config(ctx, ref, e.Fleet.Platform)
 		},
-	})
+	}
+	e.Recipe, err = dockerfile.Open(e.recipe)
 	return err
 }

@@ -16,7 +16,7 @@ func Problems(w io.Writer, list diag.List, o Options) error {
 	for _, x := range list {
 		message, output, _ := strings.Cut(x.Message, "\n")
 		g.item(red, g.pos(x.Pos)+": ", g.local(message)+" ["+string(x.Code)+"]")
-		source(g, x)
+		source(g, x.Source, x.Pos.Col, red)
 		for line := range strings.SplitSeq(output, "\n") { // what a command printed
 			if line = strings.TrimSpace(line); line != "" {
 				g.line(dim, "    | "+line)
@@ -30,19 +30,20 @@ func Problems(w io.Writer, list diag.List, o Options) error {
 	return g.to(w)
 }
 
-// source shows the part of the line that fits and holds the place.
-func source(g *page, x diag.Problem) {
-	if x.Source == "" {
+// source shows the part of a line that fits and holds the place, with a mark
+// under it.
+func source(g *page, text string, col int, mark style) {
+	if text == "" {
 		return
 	}
 	room := g.o.Width - 4
-	line := []rune(x.Source)
+	line := []rune(text)
 	for i, r := range line { // one by one, so that the mark stays in place
 		line[i] = []rune(clean(string(r)))[0]
 	}
 	at := -1
-	if x.Pos.Col > 0 && x.Pos.Col <= len(x.Source)+1 {
-		at = utf8.RuneCountInString(x.Source[:x.Pos.Col-1])
+	if col > 0 && col <= len(text)+1 {
+		at = utf8.RuneCountInString(text[:col-1])
 	}
 	from := 0
 	if len(line) > room && at > room*2/3 {
@@ -57,6 +58,6 @@ func source(g *page, x diag.Problem) {
 	}
 	g.line(plain, "    "+string(shown))
 	if at >= from && at-from < room {
-		g.line(red, "    "+strings.Repeat(" ", at-from)+"^")
+		g.line(mark, "    "+strings.Repeat(" ", at-from)+"^")
 	}
 }
