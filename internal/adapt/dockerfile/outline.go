@@ -25,7 +25,7 @@ func (r *Recipe) outlined(ast *parser.Result) graph.Outline {
 			Stage: len(o.Stages) - 1, Pos: r.at(n.StartLine), End: n.EndLine,
 			Word: strings.ToUpper(n.Value), Text: written(n), Flags: n.Flags,
 		}
-		cmd, err := instructions.ParseInstruction(n)
+		cmd, err := instructions.ParseInstructionWithLinter(n, quiet())
 		if err != nil {
 			continue // inspect reports it
 		}

@@ -77,8 +77,8 @@ func TestSeveritiesAndOrder(t *testing.T) {
 	}
 }
 
-// told is a history in which each image took that long and that much disk.
-func told(images []string, took time.Duration, bytes int64) *estimate.History {
+// past is a history in which each image took that long and that much disk.
+func past(images []string, took time.Duration, bytes int64) *estimate.History {
 	h := estimate.NewHistory(4)
 	now := time.Duration(0)
 	say := func(kind journal.Kind, unit string, data any) {
@@ -111,7 +111,7 @@ func TestHistory(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			in := open(t, folder(t, tt.dockerfile, standardFleet))
-			in.History = told(tt.known, 10*time.Second, 1000)
+			in.History = past(tt.known, 10*time.Second, 1000)
 			if got := summary(lint.Check(in)); got[0] != tt.want {
 				t.Errorf("got %q, want %q first", got, tt.want)
 			}
