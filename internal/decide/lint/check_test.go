@@ -13,8 +13,6 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/decide/estimate"
 	"github.com/lapstrake/lapstrake/internal/decide/lint"
-	"github.com/lapstrake/lapstrake/internal/model/fleet"
-	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
 	"github.com/lapstrake/lapstrake/internal/model/rule"
@@ -119,37 +117,26 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// many is a fleet of n images on so many views.
-func many(t testing.TB, n, views int) lint.Input {
+// many writes a fleet of n images.
+func many(t testing.TB, n int) string {
 	t.Helper()
-	in := open(t, folder(t, dear, standardFleet))
-	first := in.Images[0]
-	variants := make([]*graph.Variant, views)
-	for i := range variants {
-		v := *first.Variant
-		v.Graph.Steps = append([]graph.Step(nil), v.Graph.Steps...)
-		variants[i] = &v
+	ids := make([]string, n)
+	for i := range ids {
+		ids[i] = fmt.Sprint("i", i)
 	}
-	in.Images = in.Images[:0]
-	for i := range n {
-		f := first
-		f.Image = fleet.Image{ID: fmt.Sprint("i", i), Base: fmt.Sprintf("registry.example.com/bases/i%d:latest", i), Tags: []string{fmt.Sprintf("registry.example.com/agents:i%d", i)}}
-		f.Variant = variants[i%views]
-		in.Images = append(in.Images, f)
-	}
-	return in
+	return folder(t, dear, strings.NewReplacer("a, b, c", strings.Join(ids, ", "), "@sha256:"+strings.Repeat("0", 64), ":v1").Replace(standardFleet))
 }
 
 // TestManyImages: a place is one finding, however many images and views there
-// are.
+// are, and what is converted is one graph for each view.
 func TestManyImages(t *testing.T) {
-	in := many(t, 500, 60)
+	r := lint.Make(openViews(t, many(t, 500), 60))
 	want := []string{
 		"error copy-without-link Dockerfile:8 500/500", "warning run-on-base Dockerfile:7 500/500",
-		"warning image-without-digest Dockerfile:2 0/500", "info base-without-digest fleet.yaml:0 0/500",
+		"warning image-without-digest Dockerfile:2 0/500", "info base-without-digest fleet.yaml:4 0/500",
 	}
 	var got []string
-	for _, s := range summary(lint.Check(in)) {
+	for _, s := range summary(r.Findings) {
 		if !strings.Contains(s, rule.ValueEarly) {
 			got = append(got, s)
 		}
@@ -157,11 +144,14 @@ func TestManyImages(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
+	if r.Images != 500 || r.Conversions != 60 {
+		t.Errorf("%d images and %d conversions, want 500 and 60", r.Images, r.Conversions)
+	}
 }
 
 // TestSameTwice: the same input gives the same findings.
 func TestSameTwice(t *testing.T) {
-	in := many(t, 20, 3)
+	in := openViews(t, many(t, 20), 3)
 	in.Fleet.Recipe.Args = map[string]string{"A_TOKEN": "x1", "B_TOKEN": "x2", "C": "x", "D": "x", "GIT_SHA": "0a1b2c3"}
 	first := lint.Check(in)
 	for range 5 {
@@ -174,10 +164,19 @@ func TestSameTwice(t *testing.T) {
 	}
 }
 
-// BenchmarkCheck looks at 500 images on as many views.
+// BenchmarkCheck looks at 500 images on 60 views that are converted.
 func BenchmarkCheck(b *testing.B) {
-	in := many(b, 500, 500)
+	in := openViews(b, many(b, 500), 60)
 	for b.Loop() {
 		lint.Check(in)
+	}
+}
+
+// BenchmarkFleet reads, converts and looks at 500 images on 60 views: what lint
+// does once the bases are known.
+func BenchmarkFleet(b *testing.B) {
+	dir := many(b, 500)
+	for b.Loop() {
+		lint.Check(openViews(b, dir, 60))
 	}
 }

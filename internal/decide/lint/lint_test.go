@@ -35,7 +35,7 @@ images:
 `
 
 // config is that of every image but the bases whose name says that they have a
-// trigger.
+// more.
 const config = `{"architecture":"amd64","os":"linux","config":{"Env":["PATH=/bin"]%s},"rootfs":{"type":"layers","diff_ids":["sha256:1111111111111111111111111111111111111111111111111111111111111111"]}}`
 
 func digest(s string) graph.Digest {
@@ -43,7 +43,10 @@ func digest(s string) graph.Digest {
 }
 
 // open makes the input of a fleet in a folder, as the program does.
-func open(t testing.TB, dir string) lint.Input {
+func open(t testing.TB, dir string) lint.Input { return openViews(t, dir, 1) }
+
+// openViews is open with that many kinds of base, which take turns.
+func openViews(t testing.TB, dir string, views int) lint.Input {
 	t.Helper()
 	fl, err := fleetfile.Load(dir, rows.Read)
 	if err != nil {
@@ -63,13 +66,13 @@ func open(t testing.TB, dir string) lint.Input {
 		}
 		in.Texts[name] = string(data)
 	}
-	for _, im := range fl.Images {
-		trigger := ""
+	for i, im := range fl.Images {
+		more := fmt.Sprintf(`,"WorkingDir":"/v%d"`, i%views)
 		if strings.Contains(im.Base, "onbuild") {
-			trigger = `,"OnBuild":["RUN make"]`
+			more += `,"OnBuild":["RUN make"]`
 		}
-		b := &fact.Base{Ref: im.Base, Digest: digest(im.Base), DiffIDs: []graph.Digest{"sha256:x"}, View: json.RawMessage(fmt.Sprintf(config, trigger))}
-		v, err := r.Variant(t.Context(), b, im)
+		b := &fact.Base{Ref: im.Base, Digest: digest(im.Base), DiffIDs: []graph.Digest{"sha256:x"}, View: json.RawMessage(fmt.Sprintf(config, more))}
+		v, err := r.Variant(context.Background(), b, im)
 		if err != nil {
 			t.Fatal(err)
 		}
