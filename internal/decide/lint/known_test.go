@@ -194,3 +194,25 @@ func placed(t *testing.T, in lint.Input, f lint.Finding) {
 		t.Errorf("%+v", f)
 	}
 }
+
+// FuzzDockerfile: whatever the front end takes is looked at, findings are at
+// places, and what is mended is taken too.
+func FuzzDockerfile(f *testing.F) {
+	f.Add(dear)
+	f.Add("ARG BASE_IMAGE\nFROM $BASE_IMAGE\nARG GIT_SHA=x \\\n  A=1\nRUN <<E\necho $GIT_SHA\nE\nCOPY . /\nWORKDIR x\nRUN y")
+	f.Add("ARG BASE_IMAGE\nFROM $BASE_IMAGE AS a\nENV A_TOKEN=é X=1\nFROM a\nCOPY --link --from=a [\"b c\", \"/d e/\"]\n\n# c\nADD https://x/y /z")
+	f.Fuzz(func(t *testing.T, text string) {
+		in, err := knownInput(t, "Dockerfile", text)
+		if err != nil {
+			return
+		}
+		for _, x := range lint.Check(in) {
+			placed(t, in, x)
+			if mended, ok := lint.Mend(in, x); ok {
+				if _, err := knownInput(t, "Dockerfile", mended); err != nil {
+					t.Errorf("mending %s of %q gives %q: %v", x.Code, text, mended, err)
+				}
+			}
+		}
+	})
+}

@@ -153,12 +153,16 @@ func instruction(s *graph.Step) string {
 	return s.Key.Text
 }
 
-// harmless are values that no secret has.
-var harmless = regexp.MustCompile(`(?i)^["']?(true|false|yes|no|on|off|\d*|/.*|\$.*_(FILE|PATH).*)["']?$`)
+var (
+	// harmless are values that no secret has.
+	harmless = regexp.MustCompile(`(?i)^["']?(true|false|yes|no|on|off|\d*|/.*|\$.*_(FILE|PATH).*)["']?$`)
+	// elsewhere ends the names of variables that say where a secret is.
+	elsewhere = regexp.MustCompile(`(?i)_(file|path|dir|url)$`)
+)
 
 // secret tells whether a variable has a value that may be a secret.
 func secret(name, value string) bool {
-	return graph.Sensitive(name) && !harmless.MatchString(value) && !regexp.MustCompile(`(?i)_(file|path|dir|url)$`).MatchString(name)
+	return graph.Sensitive(name) && !harmless.MatchString(value) && !elsewhere.MatchString(name)
 }
 
 // secrets finds values that may be secrets, and never tells them.

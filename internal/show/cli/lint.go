@@ -91,9 +91,15 @@ func (a *app) lint(ctx context.Context, eng *engine.Engine, o lintOptions) error
 	return nil
 }
 
+// historyWithin bounds how long lint reads what earlier runs tell: it only adds
+// costs to findings.
+const historyWithin = 500 * time.Millisecond
+
 // lintInput is what findings depend on.
 func lintInput(ctx context.Context, eng *engine.Engine, facts *planner.Input, state string) (lint.Input, error) {
-	history, err := engine.ReadHistory(ctx, state, eng.Fleet.Name)
+	soon, cancel := context.WithTimeout(ctx, historyWithin)
+	defer cancel()
+	history, err := engine.ReadHistory(soon, state, eng.Fleet.Name)
 	if err != nil {
 		return lint.Input{}, err
 	}
