@@ -99,7 +99,12 @@ func knownInput(t *testing.T, file, text string) (lint.Input, error) {
 	t.Helper()
 	opt := dockerfile.Options{
 		Recipe: fleet.Recipe{Dockerfile: file, Context: filepath.Dir(file), BaseArg: "BASE_IMAGE", Args: map[string]string{"GIT_COMMIT": "0a1b2c3"}},
-		Text:   []byte(text),
+		ReadFile: func(path string) ([]byte, error) {
+			if path == file {
+				return []byte(text), nil
+			}
+			return os.ReadFile(path)
+		},
 		Images: func(_ context.Context, ref string) (graph.Digest, []byte, error) {
 			return digest(ref), fmt.Appendf(nil, config, ""), nil
 		},

@@ -48,7 +48,7 @@ func open(t testing.TB, dir string) lint.Input { return openViews(t, dir, 1) }
 // openViews is open with that many kinds of base, which take turns.
 func openViews(t testing.TB, dir string, views int) lint.Input {
 	t.Helper()
-	fl, err := fleetfile.Load(dir, rows.Read)
+	fl, err := fleetfile.Load(dir, fleetfile.Options{Rows: rows.Read})
 	if err != nil {
 		t.Fatal(err)
 	}
