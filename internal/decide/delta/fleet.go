@@ -42,6 +42,11 @@ type Report struct {
 	Moves []Move `json:"moves"`
 	// Executions are what a build of the new side runs after one of the old side.
 	Executions Executions `json:"executions"`
+	// BytesToCopy are what must cross from one registry to another.
+	BytesToCopy struct {
+		Old int64 `json:"old"`
+		New int64 `json:"new"`
+	} `json:"bytesToCopy"`
 	// Shape counts the steps of the new side per image, whatever is cached.
 	Shape struct {
 		Old Shape `json:"old"`
@@ -121,6 +126,7 @@ func Plans(old, now Plan, took Took) *Report {
 	f.report.Images = len(now.Plan.Units)
 	f.images()
 	f.moves()
+	f.report.BytesToCopy.Old, f.report.BytesToCopy.New = old.Plan.BytesToCopy, now.Plan.BytesToCopy
 	f.report.Shape.Old, f.report.Shape.New = shape(old), shape(now)
 	f.finish()
 	return f.report

@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
 )
@@ -100,5 +101,28 @@ func TestChangedFiles(t *testing.T) {
 	got := ChangedFiles(old, now, &graph.Step{Uses: []graph.Use{{Context: "context", Paths: []string{"a"}}}})
 	if d := cmp.Diff([]string{"a/gone", "a/new", "a/x"}, got); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestExceeded: a limit is broken by what lies beyond it, not by what reaches it.
+func TestExceeded(t *testing.T) {
+	r := Plans(fleetOf(4, "1111"), fleetOf(4, "1211"), nil) // one execution for each image
+	for limit, want := range map[int]int{0: 0, 1: 0, 2: 0} {
+		if got := r.Exceeded(fleet.Limits{ExecutionsPerImage: limit}); len(got) != want {
+			t.Errorf("at most %d: %v", limit, got)
+		}
+	}
+	r = Plans(fleetOf(4, "1111"), fleetOf(4, "2211"), nil) // and one that they share
+	if got := r.Exceeded(fleet.Limits{ExecutionsPerImage: 1}); len(got) != 1 {
+		t.Errorf("1.25 are within 1: %v", got)
+	}
+	r.BytesToCopy.Old, r.BytesToCopy.New = 10, 11
+	for limit, want := range map[int64]int{0: 0, 10: 1, 11: 0} {
+		if got := r.Exceeded(fleet.Limits{Bytes: limit}); len(got) != want {
+			t.Errorf("at most %d bytes: %v", limit, got)
+		}
+	}
+	if r.BytesToCopy.Old = 11; len(r.Exceeded(fleet.Limits{Bytes: 10})) != 0 {
+		t.Error("what was so before is not the change's")
 	}
 }

@@ -47,14 +47,29 @@ func (a *app) diffPlans(ctx context.Context, f *fleetFlags, old string, args []s
 	if err != nil {
 		return err
 	}
+	fl, err := f.load(ctx, a, args)
+	if err != nil {
+		return err
+	}
 	r := delta.Plans(was, now, took(state))
+	exceeded := r.Exceeded(fl.Lint.Limits)
+	if err := a.showDiff(r, exceeded, o); err != nil {
+		return err
+	}
+	if len(exceeded) > 0 {
+		return diag.Errorf(diag.Gate, "the steps above say why; the limits are in the fleet file's lint section", "the change goes beyond a limit: %s", strings.Join(exceeded, "; "))
+	}
+	return nil
+}
+
+func (a *app) showDiff(r *delta.Report, exceeded []string, o diffOptions) error {
 	p := page(a.Out)
 	p.Verbose = o.verbose
 	switch {
 	case a.json:
 		return json.NewEncoder(a.Out).Encode(r)
 	case o.markdown:
-		return text.DiffMarkdown(a.Out, r, nil, p)
+		return text.DiffMarkdown(a.Out, r, exceeded, p)
 	}
 	return text.Diff(a.Out, r, p)
 }
