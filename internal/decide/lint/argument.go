@@ -68,6 +68,55 @@ func (l *linter) arguments() {
 		}
 	}
 	l.extras()
+	l.profiles()
+	l.sourceInTag()
+}
+
+// profiles finds those that were asked for and change nothing, as they are for
+// other targets.
+func (l *linter) profiles() {
+	target := l.in.Fleet.Recipe.Target
+	for _, p := range l.in.Fleet.Recipe.Profiles {
+		if p.Reaches(target) {
+			continue
+		}
+		what := "the recipe builds its last stage, which no profile names"
+		if target != "" {
+			what = "the recipe builds " + target
+		}
+		f := l.add(place{code: rule.ArgumentUnused, pos: l.column(l.fleetPos(p.Name+":"), p.Name), name: p.Name},
+			fmt.Sprintf("the profile %s reaches no step: it is for %s, and %s", p.Name, strings.Join(p.Targets, ", "), what))
+		f.Cost.Images = len(l.in.Images)
+		f.Help = "name the target in the profile, and as the recipe's target, or leave the profile out"
+	}
+}
+
+// shortCommit is how much of a commit people put into a tag.
+const shortCommit = 7
+
+// sourceInTag finds the commit of the recipe's source in tags, when no argument
+// brings it into the image as well.
+func (l *linter) sourceInTag() {
+	s := l.in.Fleet.Recipe.Source
+	if s == nil || len(s.Commit) < shortCommit {
+		return
+	}
+	has := func(text string) bool { return strings.Contains(text, s.Commit[:shortCommit]) }
+	for name := range l.givers() {
+		if has(l.anyGiven(name)) && l.reaches(name) {
+			return
+		}
+	}
+	images := 0
+	for _, f := range l.in.Images {
+		if slices.ContainsFunc(f.Image.Tags, has) {
+			images++
+		}
+	}
+	if images > 0 {
+		p := place{code: rule.TagAlone, pos: l.column(l.fleetPos(".source."), ".source"), name: "source"}
+		l.add(p, fmt.Sprintf("the commit of the recipe's source is in the tag and reaches no step, so that each commit only gives %s another tag", counted(images))).Cost.Images = images
+	}
 }
 
 // declared are the names of all arguments of the Dockerfile.
