@@ -4,13 +4,16 @@ import (
 	"context"
 	"encoding/json"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/gitrepo"
+	"github.com/lapstrake/lapstrake/internal/adapt/registry"
 	"github.com/lapstrake/lapstrake/internal/adapt/runlog"
 	"github.com/lapstrake/lapstrake/internal/decide/explain"
+	"github.com/lapstrake/lapstrake/internal/decide/publish"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
@@ -19,7 +22,7 @@ import (
 
 func (a *app) explainCommand() *cobra.Command {
 	var against string
-	var verbose bool
+	var verbose, layers bool
 	c := &cobra.Command{
 		Use:   "explain [RUN [IMAGE | STEP]]",
 		Short: "Say for every step that a run executed why it was not cached",
@@ -36,6 +39,9 @@ func (a *app) explainCommand() *cobra.Command {
 				return err
 			}
 			image, step := which(now, args)
+			if layers {
+				return a.growth(c.Context(), state, now, ref, image)
+			}
 			r := explain.Misses(now, ref, image)
 			r.Only(step)
 			if a.json {
@@ -47,8 +53,98 @@ func (a *app) explainCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&against, "against", "", "compare with this `run` (default: the newest earlier run of the same fleet)")
+	c.Flags().BoolVar(&layers, "layers", false, "for an IMAGE: say instead in which folders its own layers grew or shrank")
 	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "list every step")
 	return c
+}
+
+// growth says in which folders the layers of an image are not as large as those
+// of the earlier run. Layers that both images have are not read.
+func (a *app) growth(ctx context.Context, state string, now, ref *explain.Run, image string) error {
+	if image == "" {
+		return diag.Errorf(diag.Usage, "lapstrake explain RUN IMAGE --layers", "--layers is for one image")
+	}
+	if ref == nil {
+		return diag.Errorf(diag.Usage, "name one with --against", "there is no earlier run of the fleet to compare with")
+	}
+	store, err := openStore(state, nil)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	was, err := a.layersOf(ctx, store, state, ref.ID, image)
+	if err != nil {
+		return err
+	}
+	is, err := a.layersOf(ctx, store, state, now.ID, image)
+	if err != nil {
+		return err
+	}
+	old, err := was.files(ctx, store, is)
+	if err != nil {
+		return err
+	}
+	files, err := is.files(ctx, store, was)
+	if err != nil {
+		return err
+	}
+	g := explain.Grown(old, files)
+	if a.json {
+		return json.NewEncoder(a.Out).Encode(g)
+	}
+	return text.Growth(a.Out, image, g, page(a.Out))
+}
+
+// published is an image as a run published it.
+type published struct {
+	repo   string
+	layers []graph.Digest
+}
+
+func (a *app) layersOf(ctx context.Context, store *registry.Store, state, run, image string) (p published, err error) {
+	info, err := findRun(state, run)
+	if err != nil {
+		return p, err
+	}
+	s, err := readSummary(info.Dir)
+	if err != nil {
+		return p, err
+	}
+	u := s.Units[image]
+	if u.Digest == "" || len(u.Tags) == 0 {
+		return p, diag.Errorf(diag.Usage, "name an image that both runs published", "run %s published no image %s", run, image)
+	}
+	p.repo, _ = publish.Split(u.Tags[0])
+	manifest, _, err := store.Manifest(ctx, p.repo, u.Digest)
+	if err != nil {
+		return p, err
+	}
+	blobs, err := publish.BlobsOf(manifest)
+	if err != nil {
+		return p, diag.Wrap(diag.Infra, "image "+image, err)
+	}
+	for _, b := range blobs[:len(blobs)-1] { // the config comes last
+		p.layers = append(p.layers, b.Digest)
+	}
+	return p, nil
+}
+
+// files are those of the layers that other does not have.
+func (p published) files(ctx context.Context, store *registry.Store, other published) (map[string]int64, error) {
+	out := map[string]int64{}
+	for _, d := range p.layers {
+		if slices.Contains(other.layers, d) {
+			continue
+		}
+		files, err := store.LayerFiles(ctx, p.repo, d)
+		if err != nil {
+			return nil, err
+		}
+		for f, n := range files {
+			out[f] = n // what an upper layer replaces counts once
+		}
+	}
+	return out, nil
 }
 
 // explained reads the run that is asked about and the one it is compared with,

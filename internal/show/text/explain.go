@@ -68,6 +68,24 @@ func miss(g *page, m explain.Miss, from Origin) {
 	g.para(dim, in, spent)
 }
 
+// Growth renders in which folders an image is not as large as before.
+func Growth(w io.Writer, image string, list []explain.Growth, o Options) error {
+	g := newPage(o)
+	if len(list) == 0 {
+		g.line(plain, image+": no folder of its own layers is larger or smaller")
+		return g.to(w)
+	}
+	g.line(bold, image+": bytes of files in layers that only one of the two images has")
+	for i, x := range list {
+		if i == maxStepChanges && !o.Verbose {
+			g.line(dim, counted(int64(len(list)-i), "more folder"))
+			break
+		}
+		g.item(plain, fmt.Sprintf("%12s  ", signed(float64(x.New-x.Old), func(v float64) string { return Bytes(int64(v)) })), fmt.Sprintf("%s (%s, before %s)", x.Path, Bytes(x.New), Bytes(x.Old)))
+	}
+	return g.to(w)
+}
+
 // Difference renders what makes two runs different.
 func Difference(w io.Writer, d *explain.Difference, o Options) error {
 	g := newPage(o)
