@@ -356,7 +356,7 @@ func build(r *controlapi.BuildHistoryRecord) Build {
 // outcome is why a solve failed, nil when it did not. The history may lack the error:
 // a client that drives the front end itself, as bake does, need not say it to the
 // daemon, and on a full disk the daemon cannot write it down. Then the image that
-// was asked for is missing.
+// was asked for is not in it, be it in a registry or not.
 func outcome(r *controlapi.BuildHistoryRecord, b Build, steps *fold) error {
 	if r.Error != nil {
 		return failure(codes.Code(r.Error.Code), r.Error.Message, steps)
@@ -368,7 +368,7 @@ func outcome(r *controlapi.BuildHistoryRecord, b Build, steps *fold) error {
 	if s := steps.broken(); s != nil {
 		return failure(codes.Unknown, s.Error, steps)
 	}
-	return diag.Errorf(diag.Infra, "see what the command said, and the daemon's log", "no image came of it, and the daemon does not say why")
+	return diag.Errorf(diag.Infra, "see what the command said, and the daemon's log", "what came of it is not known: the daemon's history has neither an image nor an error")
 }
 
 // failure says why a solve failed: for the step that its status blames, if any.
