@@ -152,11 +152,17 @@ type stepKey struct {
 	status Status
 }
 
-func (f *fleets) images() {
-	olds := make(map[string]*plan.Unit, len(f.old.Plan.Units))
-	for i := range f.old.Plan.Units {
-		olds[f.old.Plan.Units[i].Image] = &f.old.Plan.Units[i]
+// byImage are the units of a plan by the image's id.
+func byImage(p *plan.Plan) map[string]*plan.Unit {
+	out := make(map[string]*plan.Unit, len(p.Units))
+	for i := range p.Units {
+		out[p.Units[i].Image] = &p.Units[i]
 	}
+	return out
+}
+
+func (f *fleets) images() {
+	olds := byImage(f.old.Plan)
 	for i := range f.now.Plan.Units {
 		u := &f.now.Plan.Units[i]
 		o := olds[u.Image]
@@ -303,10 +309,7 @@ func covers(u graph.Use, p string) bool {
 
 // moves compares the names of images that both sides have.
 func (f *fleets) moves() {
-	olds := make(map[string]*plan.Unit, len(f.old.Plan.Units))
-	for i := range f.old.Plan.Units {
-		olds[f.old.Plan.Units[i].Image] = &f.old.Plan.Units[i]
-	}
+	olds := byImage(f.old.Plan)
 	tags, keys, bases := Move{What: "tags"}, Move{What: "content keys"}, Move{What: "bases"}
 	for i := range f.now.Plan.Units {
 		u := &f.now.Plan.Units[i]

@@ -2,9 +2,9 @@ package explain
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"slices"
-	"sort"
 
 	"github.com/lapstrake/lapstrake/internal/decide/summary"
 )
@@ -147,20 +147,17 @@ func wall(old, now *summary.Summary) *Split {
 
 // items adds a part for each thing that images spent time on.
 func (s *Split) items(a, b map[string]item, atOnce float64) {
-	names := make([]string, 0, len(a)+len(b))
-	for n := range a {
-		names = append(names, n)
-	}
-	for n := range b {
-		if _, ok := a[n]; !ok {
-			names = append(names, n)
-		}
-	}
-	sort.Strings(names)
-	for _, n := range names {
+	for _, n := range either(a, b) {
 		x, y := a[n], b[n]
 		s.part(n, (y.total-x.total)/atOnce, Detail{OldCount: x.count, NewCount: y.count, OldEach: each(x), NewEach: each(y)})
 	}
+}
+
+// either lists the keys of two maps in order.
+func either[V any](a, b map[string]V) []string {
+	names := slices.AppendSeq(slices.Collect(maps.Keys(a)), maps.Keys(b))
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 func each(x item) float64 {
@@ -198,17 +195,7 @@ func disk(old, now *summary.Summary) *Split {
 	}
 	s := &Split{Old: float64(*old.DiskPeakBytes), New: float64(*now.DiskPeakBytes)}
 	a, b := records(old), records(now)
-	var types []string
-	for t := range a {
-		types = append(types, t)
-	}
-	for t := range b {
-		if _, ok := a[t]; !ok {
-			types = append(types, t)
-		}
-	}
-	sort.Strings(types)
-	for _, t := range types {
+	for _, t := range either(a, b) {
 		s.part("records of type "+t, float64(b[t]-a[t]), Detail{})
 	}
 	s.close()
@@ -233,17 +220,7 @@ func moved(old, now *summary.Summary) *Split {
 	}
 	s := &Split{Old: float64(*old.BytesPulled + *old.BytesPushed), New: float64(*now.BytesPulled + *now.BytesPushed)}
 	a, b := pulls(old), pulls(now)
-	var names []string
-	for n := range a {
-		names = append(names, n)
-	}
-	for n := range b {
-		if _, ok := a[n]; !ok {
-			names = append(names, n)
-		}
-	}
-	sort.Strings(names)
-	for _, n := range names {
+	for _, n := range either(a, b) {
 		s.part("pulled for "+n, float64(b[n]-a[n]), Detail{})
 	}
 	s.part("pushed by the client", float64(*now.BytesPushed-*old.BytesPushed), Detail{})
