@@ -176,17 +176,6 @@ func (s *Scheduler) admit(w *worker) (blocked bool, out []Action) {
 			return !w.stale(), out
 		}
 	}
-	for len(w.running) < min(w.target, max(s.limits.Jobs, 1)) && !w.occupied() {
-		u := s.early(w)
-		if u == nil {
-			break
-		}
-		bytes, ok := s.fits(w, u)
-		if !ok {
-			break
-		}
-		out = append(out, s.start(w, u, bytes))
-	}
 	return w.ledger != nil && w.ledger.Over(), out
 }
 

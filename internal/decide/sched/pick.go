@@ -129,34 +129,6 @@ func (s *Scheduler) next(w *worker) *unit {
 	return pop(&w.queue)
 }
 
-// early finds the first unit, of the sample if any is left, of which all shared
-// steps that are not ready run on a worker; neither it nor they were tried before.
-// A daemon makes such steps once, whoever waits for them, and does beside them
-// what else the unit asks for.
-func (s *Scheduler) early(w *worker) (first *unit) {
-	if !s.limits.Beside || w.bounded() {
-		return nil
-	}
-	for _, sh := range w.shares {
-		for _, u := range sh.users {
-			sooner := first == nil || u.sampled && !first.sampled || u.sampled == first.sampled && u.order < first.order
-			if sooner && u.phase == waiting && !u.again && s.beside(w, u) {
-				first = u
-			}
-		}
-	}
-	return first
-}
-
-func (s *Scheduler) beside(w *worker, u *unit) bool {
-	for _, d := range u.needs {
-		if sh := s.byStep[d]; sh != nil && !sh.ready && (sh.worker != w || sh.again) {
-			return false
-		}
-	}
-	return true
-}
-
 // pop takes the first unit that still waits.
 func pop(q *[]*unit) *unit {
 	for len(*q) > 0 {

@@ -8,8 +8,8 @@
 // drives the same code as a run. What it promises:
 //
 //   - nothing starts whose promised disk does not fit the worker's ledger;
-//   - no image starts before the shared steps that it needs are ready or, where
-//     the limits allow it, under way beside it; and none runs twice at a time;
+//   - no image starts before the shared steps that it needs, and none runs
+//     twice at a time;
 //   - a shared step starts once in the fleet, and again only when it failed in
 //     passing or its worker was lost before it was ready;
 //   - it ends: every image is published, failed or rejected as long as every
@@ -87,7 +87,6 @@ type unit struct {
 	since  time.Duration
 
 	sampled   bool
-	again     bool // it was tried before
 	cancelled bool
 	stops     int   // times that it was stopped as the disk was full
 	overflows int   // how often that was so with a worker to itself
@@ -114,7 +113,6 @@ type share struct {
 	phase     phase
 	ready     bool
 	worker    *worker
-	again     bool // it was under way before and did not get to its end
 	cancelled bool
 	rested    bool  // it started with the worker at rest
 	stops     int   // times that it was stopped as the disk was full
@@ -305,10 +303,8 @@ func (s *Scheduler) retried(name, reason string) {
 		s.overflowed(w, u)
 	}
 	s.take(u, false)
-	u.phase, u.again = waiting, true
-	if u.lacks == 0 {
-		w.push(u)
-	}
+	u.phase = waiting
+	w.push(u)
 	w.slower(reason)
 }
 
@@ -390,14 +386,8 @@ func (s *Scheduler) endShare(step graph.Digest, ready bool) {
 	}
 	var free []*unit
 	for _, u := range sh.users {
-		if u.lacks--; u.lacks > 0 {
-			continue
-		}
-		switch u.phase {
-		case waiting:
+		if u.lacks--; u.lacks == 0 && u.phase == waiting {
 			free = append(free, u)
-		case running:
-			s.work.Start(u.name, s.placeOf(u), s.now) // it only waited so far
 		}
 	}
 	s.join(free)
@@ -429,5 +419,5 @@ func (sh *share) leave(p phase) {
 		w.shares = remove(w.shares, sh)
 		w.stir()
 	}
-	sh.phase, sh.worker, sh.cancelled, sh.again = p, nil, false, true
+	sh.phase, sh.worker, sh.cancelled = p, nil, false
 }

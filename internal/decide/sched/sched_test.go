@@ -207,21 +207,6 @@ func TestStep(t *testing.T) {
 			{0, journal.Queued, "", nil, "start i0"},
 			{time.Minute, journal.UnitPublished, "i0", nil, "start i1, start i2, release"},
 		}},
-		{"images begin beside their shared steps", journal.SchedulingData{Jobs: 2, Beside: true}, []string{"a=disk"}, []string{"s:x", "s t:x", "s:x"}, []line{
-			{0, journal.Queued, "", nil, "share s, share t, start i0, start i1"},
-			{time.Minute, journal.SharedReady, "s", nil, ""},
-			{time.Minute, journal.UnitPublished, "i0", nil, "start i2, release"},
-		}},
-		{"but not when that went wrong before", journal.SchedulingData{Jobs: 2, Beside: true}, []string{"a=disk"}, []string{"s:x", "s:x"}, []line{
-			{0, journal.Queued, "", nil, "share s, start i0, start i1"},
-			{time.Minute, journal.UnitRetried, "i1", reason(journal.RetryPassing), "release"},
-			{time.Minute, journal.SharedFailed, "s", reason(journal.RetryPassing), "share s"},
-			{time.Minute, journal.SharedReady, "s", nil, "start i1"},
-		}},
-		{"and not within a budget", journal.SchedulingData{Jobs: 2, Beside: true, Budget: 900}, []string{"a=disk"}, []string{"s:x", "s:x"}, []line{
-			{0, journal.Queued, "", nil, "share s"},
-			{time.Minute, journal.SharedReady, "s", nil, "start i0"},
-		}},
 		{"a time limit counts from when the run was started again", journal.SchedulingData{Jobs: 1, Limit: time.Hour, Since: 24 * time.Hour}, []string{"a"}, []string{"x", "x", "x", "x"}, []line{
 			{24 * time.Hour, journal.Queued, "", nil, "start i0"},
 			{time.Minute, journal.UnitPublished, "i0", nil, "start i1"},

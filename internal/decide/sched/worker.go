@@ -145,12 +145,10 @@ func (s *Scheduler) workerLost(name string) {
 	if w == nil || !w.ready {
 		return
 	}
-	var back []*unit
-	for _, u := range slices.Clone(w.running) {
+	back := slices.Clone(w.running)
+	for _, u := range back {
 		s.take(u, false)
-		if u.phase = waiting; u.lacks == 0 {
-			back = append(back, u)
-		}
+		u.phase = waiting
 	}
 	for len(w.shares) > 0 {
 		w.shares[0].leave(waiting)

@@ -52,7 +52,6 @@ func drawWorld(t *rapid.T) World {
 	case 2:
 		w.Limits.Budget = rapid.Int64Range(1, 3000).Draw(t, "budget") * mega
 	}
-	w.Limits.Beside = rapid.Bool().Draw(t, "beside")
 	for i := range rapid.IntRange(0, 3).Draw(t, "shared") {
 		w.Shared = append(w.Shared, Shared{Step: graph.Digest(fmt.Sprint("s", i)), Bytes: rapid.Int64Range(0, 200).Draw(t, "shared bytes") * mega, Took: drawTime(t)})
 	}
@@ -155,7 +154,7 @@ func (j *judge) act(a Action) {
 			j.t.Fatalf("%+v is done already", a)
 		}
 		for _, d := range j.needs[a.Unit] {
-			if !j.ready[d] && !(j.m.world.Limits.Beside && j.shares[d] == a.Worker) {
+			if !j.ready[d] {
 				j.t.Fatalf("%+v needs %s, which is not ready", a, d)
 			}
 		}

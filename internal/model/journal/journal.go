@@ -160,9 +160,6 @@ type SchedulingData struct {
 	// Cache is the registry/repository that results of shared steps are kept in
 	// for other daemons; empty means none.
 	Cache string `json:"cache,omitempty"`
-	// Beside lets images begin while their shared steps run for the first time on
-	// the same daemon, which makes them wait there, as long as it has no budget.
-	Beside bool `json:"beside,omitempty"`
 }
 
 // QueuedData is an image that waits for a solve, as the scheduler sees it.

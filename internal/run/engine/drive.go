@@ -80,9 +80,7 @@ func (d *driver) queue(ctx context.Context, tasks []task) {
 		history = estimate.NewHistory(runtime.NumCPU())
 	}
 	e.note(journal.Scheduling, "", journal.SchedulingData{Jobs: e.jobs(), Workers: len(e.stations), Limit: e.Opts.Deadlines.Run, Since: e.Run.since, Cache: e.cacheRepo(),
-		Budget: disk.Bytes, Share: disk.Share, LeaveFree: disk.LeaveFree,
-		// An image's own deadline does not allow for shared steps.
-		Beside: len(e.stations) == 1 && e.Opts.Deadlines.Image <= 0})
+		Budget: disk.Bytes, Share: disk.Share, LeaveFree: disk.LeaveFree})
 	for _, t := range tasks {
 		for _, step := range t.unit.Needs {
 			if d.parts[step] != nil {
@@ -206,23 +204,17 @@ func (d *driver) unsettled(step graph.Digest) []task {
 	return out
 }
 
-// settle notes that an image needs no daemon any more; false when that was said
-// before, as its shared step failed. It comes before the event that says so, as
-// that may lead to a release.
-func (d *driver) settle(s *station, t task) bool {
+// settle notes that an image needs no daemon any more. It comes before the event
+// that says so, as that may lead to a release.
+func (d *driver) settle(s *station, t task) {
 	d.mu.Lock()
-	_, open := d.open[t.unit.Image]
 	delete(d.open, t.unit.Image)
 	d.mu.Unlock()
-	if !open {
-		return false
-	}
 	name := ""
 	if s != nil {
 		name = s.name
 	}
 	d.e.releases.done(name, t.facts.Base)
-	return true
 }
 
 // next starts the first thing that is to be done; more is false when there was
@@ -354,9 +346,8 @@ func (d *driver) share(ctx context.Context, s *station, l *life, step graph.Dige
 		return
 	}
 	for _, t := range d.unsettled(step) {
-		if d.settle(s, t) {
-			d.e.fail(t, err, true)
-		}
+		d.settle(s, t)
+		d.e.fail(t, err, true)
 	}
 }
 
@@ -375,18 +366,16 @@ func (d *driver) start(ctx context.Context, s *station, l *life, a sched.Action)
 		return err
 	})
 	if err == nil {
-		if d.settle(s, t) {
-			d.e.done(t, image.digest, image.temperature)
-		}
+		d.settle(s, t)
+		d.e.done(t, image.digest, image.temperature)
 		return
 	}
 	reason := d.retry(ctx, s, a.Unit, err)
 	switch {
 	case ctx.Err() != nil, reason == journal.RetryWorker:
 	case reason == "":
-		if d.settle(s, t) {
-			d.e.fail(t, err, failedShared(t.facts.Variant, err))
-		}
+		d.settle(s, t)
+		d.e.fail(t, err, failedShared(t.facts.Variant, err))
 	default:
 		data := failData(err)
 		data.Reason = reason
