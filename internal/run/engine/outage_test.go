@@ -233,11 +233,14 @@ func TestDiskFull(t *testing.T) {
 
 // onlyInFlight checks that no more images were started again than most, which is
 // what ran when something happened to the daemon, and nothing else was made twice.
+// An image that meets a disk that is still full is started more than once again.
 func (w *small) onlyInFlight(r result, most int) {
 	w.t.Helper()
 	again := 0
 	for _, u := range r.units {
-		again += u.Attempts - 1
+		if u.Attempts > 1 {
+			again++
+		}
 	}
 	w.t.Logf("%d images were started again, retried %v", again, r.sum.RetriesByCause)
 	for _, e := range w.events {
