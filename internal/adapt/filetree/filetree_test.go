@@ -120,6 +120,8 @@ func TestSelection(t *testing.T) {
 		{"parents and exclude", "", graph.Use{Paths: []string{"."}, Include: []string{"**/*.txt"}, Exclude: []string{"dir/sub"}}, "a.txt dir dir/y.txt", ""},
 		{"parents missing", "", graph.Use{Paths: []string{"dir"}, Include: []string{"sub/none"}}, "", `"dir/sub/none" is not in the context`},
 		{"parents without a match", "", graph.Use{Paths: []string{"."}, Include: []string{"*.none"}}, "", ""},
+		// The daemon makes the destination for a match of which nothing is left.
+		{"nothing left of a match", "", graph.Use{Paths: []string{"emp*"}, Wildcard: true, Include: []string{"*.none"}}, "<", ""},
 		{"bad include", "", graph.Use{Paths: []string{"."}, Include: []string{"[a-"}}, "", "bad pattern"},
 
 		{"everything", "*\n!log\nlog/*.log\n!log/keep.log\n", graph.Use{Paths: []string{"."}}, "log log/keep.log", ""},
@@ -148,7 +150,7 @@ func TestSelection(t *testing.T) {
 			}
 			var got []string
 			for _, s := range list {
-				if s.name == s.entry.path {
+				if s.name == s.entry.path && s.name != "" {
 					got = append(got, s.name)
 				} else {
 					got = append(got, s.name+"<"+s.entry.path)

@@ -52,6 +52,9 @@ func (t *Tree) Entries(u graph.Use) (map[string]string, error) {
 	}
 	out := make(map[string]string, len(list))
 	for _, s := range list {
+		if s.entry.path == "" {
+			continue
+		}
 		h := sha256.New()
 		s.entry.write(h, "")
 		out[s.entry.path] = hex.EncodeToString(h.Sum(nil)[:6])

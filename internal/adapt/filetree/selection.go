@@ -8,12 +8,14 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/moby/patternmatcher"
+	"github.com/tonistiigi/fsutil/types"
 )
 
 // maxLinks is the number of symlinks that one path may lead through.
 const maxLinks = 255
 
-// selected is an entry under the name that the step sees.
+// selected is an entry under the name that the step sees. One without a path is
+// nothing of the context: it says that a destination is made.
 type selected struct {
 	name  string
 	entry *entry
@@ -111,8 +113,14 @@ func (s *selector) matches(top int, pattern string) error {
 		if !found {
 			target = i // a dangling link is copied as it is
 		}
+		before := len(s.out)
 		if err := s.subtree(target, rel); err != nil {
 			return err
+		}
+		// The copy of a match makes its destination, also when the patterns leave
+		// nothing of the match.
+		if len(s.out) == before {
+			s.out = append(s.out, selected{entry: &entry{stat: &types.Stat{Mode: uint32(os.ModeDir)}}})
 		}
 		i = t.entries[i].end
 	}
