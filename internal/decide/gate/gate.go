@@ -23,30 +23,14 @@ import (
 	"time"
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/experiment"
 )
 
 // Claim is one line of a gate, as it was written.
-type Claim struct {
-	// Name names the claim, and is distinct.
-	Name string
-	// Cell is where metrics are taken that name no cell; it may be empty.
-	Cell string
-	// Text is the claim, and Pos the place of its first byte.
-	Text string
-	Pos  diag.Pos
-	// Waiver, when not nil, is why the claim need not hold.
-	Waiver *Waiver
-}
+type Claim = experiment.Claim
 
-// Waiver is somebody's word that a claim need not hold, for a time. It covers
-// FAIL and UNKNOWN. Evidence that is not valid nobody can waive.
-type Waiver struct {
-	Owner  string `json:"owner"`
-	Reason string `json:"reason"`
-	// Expires is the moment from which on the waiver does not count.
-	Expires time.Time `json:"expires"`
-	Pos     diag.Pos  `json:"-"`
-}
+// Waiver is somebody's word that a claim need not hold, for a time.
+type Waiver = experiment.Waiver
 
 // Names are what claims may speak of. Empty lists allow everything.
 type Names struct {
