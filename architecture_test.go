@@ -22,7 +22,7 @@ const module = "github.com/lapstrake/lapstrake/"
 var wings = map[string][]string{
 	"internal/model":  {"internal/model"},
 	"internal/decide": {"internal/model", "internal/decide"},
-	"internal/adapt":  {"internal/model"},
+	"internal/adapt":  {"internal/model", "internal/adapt/yamldoc"},
 	"internal/run":    {"internal/model", "internal/decide", "internal/adapt", "internal/run"},
 	"internal/show":   {"internal/model", "internal/decide", "internal/adapt", "internal/run", "internal/show"},
 	"internal/testfleet": {"internal/model", "internal/decide", "internal/adapt", "internal/run",
@@ -48,7 +48,7 @@ var foreign = map[string]string{
 	"github.com/google/go-containerregistry":           "internal/adapt/registry",
 	"github.com/distribution/distribution":             "internal/adapt/localregistry",
 	"github.com/docker/cli":                            "internal/adapt/creds",
-	"go.yaml.in/yaml":                                  "internal/adapt/fleetfile",
+	"go.yaml.in/yaml":                                  "internal/adapt/yamldoc",
 	"github.com/klauspost/compress":                    "internal/adapt/runlog",
 	"github.com/spf13/cobra":                           "internal/show/cli",
 	"github.com/moby/patternmatcher":                   "internal/adapt/filetree",

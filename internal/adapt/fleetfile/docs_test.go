@@ -117,7 +117,7 @@ func sourceNames(t *testing.T) (fields, functions map[string]bool) {
 		ast.Inspect(f, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.CallExpr:
-				if s, ok := n.Fun.(*ast.SelectorExpr); ok && s.Sel.Name == "object" && len(n.Args) > 2 {
+				if s, ok := n.Fun.(*ast.SelectorExpr); ok && s.Sel.Name == "Object" && len(n.Args) > 2 {
 					for _, a := range n.Args[2:] {
 						if lit, ok := a.(*ast.BasicLit); ok {
 							v, _ := strconv.Unquote(lit.Value)

@@ -6,17 +6,11 @@
 package fleetfile
 
 import (
-	"bytes"
-	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strings"
 
-	"go.yaml.in/yaml/v3"
-
+	"github.com/lapstrake/lapstrake/internal/adapt/yamldoc"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 )
@@ -24,9 +18,16 @@ import (
 // FileName is the name of the fleet file in a folder.
 const FileName = "fleet.yaml"
 
-// maxProblems is how many problems of one kind are reported; a template that
-// is wrong for one image of a large fleet is wrong for all.
-const maxProblems = 20
+// format is what a fleet file is to the reader of YAML.
+func format() yamldoc.Format {
+	return yamldoc.Format{
+		Name: "fleet file", Empty: "give it at least images: with ids, base and tag",
+		Many:   "list the values in a file and name it with from:",
+		Syntax: diag.FleetSyntax, Unknown: diag.FleetUnknown, Type: diag.FleetType, Missing: diag.FleetMissing,
+		Value: diag.FleetValue, Duplicate: diag.FleetDuplicate, None: diag.FleetEmpty,
+		Secret: []string{"secrets", "registries"},
+	}
+}
 
 // ReadRows reads an instance list. Name is for positions; format is one of
 // [fleet.Formats], or empty to go by the name's extension. Rows may be
@@ -67,7 +68,7 @@ func Load(path string, o Options) (*fleet.Fleet, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		var l diag.List
-		l.Add(diag.FleetNotFound, diag.Pos{File: path}, "name a fleet file, or a folder with a "+FileName, "the fleet file %s", cannotRead(err))
+		l.Add(diag.FleetNotFound, diag.Pos{File: path}, "name a fleet file, or a folder with a "+FileName, "the fleet file %s", yamldoc.Unreadable(err))
 		return nil, l.Err()
 	}
 	return read(path, text, os.ReadFile, os.Stat, o)
@@ -88,22 +89,19 @@ func read(path string, text []byte, readFile func(string) ([]byte, error), stat 
 	if err != nil {
 		return nil, diag.Wrap(diag.Infra, "working folder", err)
 	}
-	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
+	doc, root := yamldoc.Open(format(), path, text)
 	p := &parser{
-		file: path, shown: filepath.Dir(path), dir: filepath.Dir(abs),
-		lines: strings.Split(string(text), "\n"), budget: len(text) + aliasBudget,
-		read: readFile, stat: stat, opt: o,
-		texts: map[string][]byte{path: text}, sums: map[string]string{},
-		said: map[diag.Problem]bool{}, hidden: map[int]bool{},
+		Doc: doc, file: path, shown: filepath.Dir(path), dir: filepath.Dir(abs),
+		read: readFile, stat: stat, opt: o, sums: map[string]string{},
 	}
 	var fl *fleet.Fleet
-	if root := p.document(text); root != nil {
+	if root != nil {
 		fl = p.fleet(root, abs)
 	}
 	if p.err != nil {
 		return nil, p.err
 	}
-	if err := p.finish(); err != nil {
+	if err := p.Err(); err != nil {
 		return nil, err
 	}
 	return fl, nil
@@ -112,65 +110,25 @@ func read(path string, text []byte, readFile func(string) ([]byte, error), stat 
 // parser is one call of Parse. It collects problems and goes on, so that what
 // it returns is of use only when there are none.
 type parser struct {
+	*yamldoc.Doc
 	file, shown string // the file and its folder as people named them
 	dir         string // the file's folder, absolute
-	lines       []string
-	budget      int // nodes that may still be visited
 	read        func(string) ([]byte, error)
 	stat        func(string) (fs.FileInfo, error) // nil: folders are not looked for
 	opt         Options
-	err         error // what ended the reading and is no problem of the file
-	probs       diag.List
-	texts       map[string][]byte // files read, by shown name
+	err         error             // what ended the reading and is no problem of the file
 	sums        map[string]string // digests of files that templates name
-	end         *diag.Problem     // why reading ended early
-	said        map[diag.Problem]bool
-	hidden      map[int]bool // lines that may hold a secret by mistake
-}
-
-// problem adds a problem. A field may be looked at more than once, and an
-// alias makes one value stand in many places: one problem is said once.
-func (p *parser) problem(code diag.Code, pos diag.Pos, help, format string, args ...any) {
-	pr := diag.Problem{Code: code, Pos: pos, Help: help, Message: fmt.Sprintf(format, args...)}
-	if !p.said[pr] {
-		p.said[pr] = true
-		p.probs = append(p.probs, pr)
-	}
-}
-
-// hide keeps the source line of n out of problems: people write a password
-// where the name of a variable is asked for.
-func (p *parser) hide(n *yaml.Node) { p.hidden[n.Line] = true }
-
-// userinfo is the part of a URL that may hold a password.
-var userinfo = regexp.MustCompile(`://[^/@\s"']*@`)
-
-func (p *parser) finish() error {
-	if p.end != nil {
-		p.probs = diag.List{*p.end}
-	}
-	l := p.probs.Limit(maxProblems)
-	for name, text := range p.texts {
-		l = l.WithSource(name, text)
-	}
-	for i := range l {
-		if l[i].Pos.File == p.file && p.hidden[l[i].Pos.Line] {
-			l[i].Source = ""
-		}
-		l[i].Source = userinfo.ReplaceAllString(l[i].Source, "://***@")
-	}
-	return l.Err()
 }
 
 // fleet reads the whole file from its root.
-func (p *parser) fleet(root *yaml.Node, abs string) *fleet.Fleet {
-	o, ok := p.object(root, "", "name", "recipe", "profiles", "images", "output", "platform", "epoch",
+func (p *parser) fleet(root *yamldoc.Node, abs string) *fleet.Fleet {
+	o, ok := p.Object(root, "", "name", "recipe", "profiles", "images", "output", "platform", "epoch",
 		"secrets", "ssh", "prepare", "registries", "jobs", "disk", "deadlines", "workers", "lint")
 	if !ok {
 		return nil
 	}
 	fl := &fleet.Fleet{
-		Name:       o.text("name", filepath.Base(p.dir)),
+		Name:       o.Text("name", filepath.Base(p.dir)),
 		File:       abs,
 		Output:     p.output(o),
 		Platform:   p.platform(o),
@@ -179,30 +137,16 @@ func (p *parser) fleet(root *yaml.Node, abs string) *fleet.Fleet {
 		SSH:        p.ssh(o),
 		Prepare:    p.prepare(o),
 		Registries: p.registries(o),
-		Jobs:       o.count("jobs", 1000),
-		Disk:       o.disk("disk"),
+		Jobs:       o.Count("jobs", 1000),
+		Disk:       disk(o, "disk"),
 		Deadlines:  p.deadlines(o),
 		Workers:    p.workers(o),
 		Lint:       p.lint(o),
 	}
-	if o.has("name") && fl.Name != "" && !word.MatchString(fl.Name) {
-		p.problem(diag.FleetValue, o.pos("name"), "use letters, digits, dots, dashes and underscores", "the name %q has other characters", fl.Name)
+	if o.Has("name") && fl.Name != "" && !word.MatchString(fl.Name) {
+		p.Problem(diag.FleetValue, o.Pos("name"), "use letters, digits, dots, dashes and underscores", "the name %q has other characters", fl.Name)
 	}
 	fl.Recipe = p.recipe(o, len(fl.Prepare) > 0)
 	fl.Images = p.images(o, fl.Recipe)
 	return fl
-}
-
-func cannotRead(err error) string {
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return "does not exist"
-	case errors.Is(err, fs.ErrPermission):
-		return "cannot be read: permission denied"
-	}
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
-		err = pe.Err
-	}
-	return "cannot be read: " + err.Error()
 }

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"text/template"
+
+	"github.com/lapstrake/lapstrake/internal/adapt/yamldoc"
 )
 
 // functions are what templates may call beside those of text/template. The
@@ -180,7 +182,7 @@ func (p *parser) fileSHA(name string) (string, error) {
 	}
 	data, err := p.read(p.beside(name))
 	if err != nil {
-		return "", fieldError{message: fmt.Sprintf("the file %s %s", name, cannotRead(err))}
+		return "", fieldError{message: fmt.Sprintf("the file %s %s", name, yamldoc.Unreadable(err))}
 	}
 	sum := sha256.Sum256(data)
 	p.sums[name] = hex.EncodeToString(sum[:])

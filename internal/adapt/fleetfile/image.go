@@ -8,8 +8,7 @@ import (
 	"strings"
 	"unicode"
 
-	"go.yaml.in/yaml/v3"
-
+	"github.com/lapstrake/lapstrake/internal/adapt/yamldoc"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 )
@@ -17,164 +16,163 @@ import (
 // block is one entry of images: some rows and the templates that make an image
 // of each.
 type block struct {
-	o            object
+	o            yamldoc.Object
 	listed       bool // the rows are from ids or from, not the block itself
 	rows         []fleet.Row
 	id, base     *tmpl
 	tags         []*tmpl
 	args, labels map[string]*tmpl
-	exclude      map[string]*yaml.Node
+	exclude      map[string]*yamldoc.Node
 	choice       choice
 	where        *tmpl // a condition; nil: every row
 }
 
 // images reads every block and renders its rows, in declared order.
-func (p *parser) images(top object, recipe fleet.Recipe) []fleet.Image {
-	if !top.has("images") {
-		top.missing("images", "say which images should exist: images: {ids: [...], base: ..., tag: ...}")
+func (p *parser) images(top yamldoc.Object, recipe fleet.Recipe) []fleet.Image {
+	if !top.Has("images") {
+		top.Missing("images", "say which images should exist: images: {ids: [...], base: ..., tag: ...}")
 		return nil
 	}
-	before := len(p.probs)
+	before := p.Len()
 	b := &builder{p: p, recipe: recipe, byID: map[string]diag.Pos{}, byTag: map[string]int{}, refs: references{}}
-	n := resolve(top.value("images"))
-	switch n.Kind {
-	case yaml.MappingNode:
-		b.block(p.block(top.value("images"), "images", recipe.BaseArg))
-	case yaml.SequenceNode:
-		for _, it := range top.list("images") {
-			b.block(p.block(it.node, it.path, recipe.BaseArg))
+	switch n := top.Value("images"); {
+	case yamldoc.IsMapping(n):
+		b.block(p.block(top.Value("images"), "images", recipe.BaseArg))
+	case yamldoc.IsList(n):
+		for _, it := range top.List("images") {
+			b.block(p.block(it.Node, it.Path, recipe.BaseArg))
 		}
 	default:
-		p.wrongType(top.value("images"), "images", "a mapping, or a list of them")
+		p.WrongType(top.Value("images"), "images", "a mapping, or a list of them")
 	}
 	b.published()
-	if len(b.images) == 0 && len(p.probs) == before {
-		p.problem(diag.FleetEmpty, top.pos("images"), "name images with ids: or from:", "the fleet has no images")
+	if len(b.images) == 0 && p.Len() == before {
+		p.Problem(diag.FleetEmpty, top.Pos("images"), "name images with ids: or from:", "the fleet has no images")
 	}
-	if len(p.probs) > before {
+	if p.Len() > before {
 		return b.images
 	}
 	return b.meant()
 }
 
 // block reads the fields of a block; what has a problem stays nil.
-func (p *parser) block(n *yaml.Node, path, baseArg string) *block {
-	o, ok := p.object(n, path, "ids", "from", "format", "id", "base", "tag", "tags", "args", "labels", "exclude", "select")
+func (p *parser) block(n *yamldoc.Node, path, baseArg string) *block {
+	o, ok := p.Object(n, path, "ids", "from", "format", "id", "base", "tag", "tags", "args", "labels", "exclude", "select")
 	if !ok {
 		return nil
 	}
-	b := &block{o: o, listed: o.has("ids") || o.has("from"), exclude: map[string]*yaml.Node{}}
+	b := &block{o: o, listed: o.Has("ids") || o.Has("from"), exclude: map[string]*yamldoc.Node{}}
 	b.rows = p.blockRows(o)
-	if !b.listed && !o.has("id") {
-		o.missing("ids", "list ids:, name a file of rows with from:, or give one image an id:")
+	if !b.listed && !o.Has("id") {
+		o.Missing("ids", "list ids:, name a file of rows with from:, or give one image an id:")
 	}
-	if b.id = p.field(o, "id"); !o.has("id") && b.listed {
+	if b.id = p.field(o, "id"); !o.Has("id") && b.listed {
 		b.id = p.defaultID(o)
 	}
-	if b.base = p.field(o, "base"); !o.has("base") {
-		o.missing("base", "name the base image: \"docker.io/org/name-{{.id}}:latest\"")
+	if b.base = p.field(o, "base"); !o.Has("base") {
+		o.Missing("base", "name the base image: \"docker.io/org/name-{{.id}}:latest\"")
 	}
 	b.tags = p.tags(o)
 	b.args, b.labels = p.fieldMap(o, "args"), p.fieldMap(o, "labels")
 	p.arguments(o, baseArg)
 	p.labels(o)
-	for _, it := range o.texts("exclude") {
-		b.exclude[it.text] = it.node
+	for _, it := range o.Texts("exclude") {
+		b.exclude[it.Text] = it.Node
 	}
 	p.selection(b)
 	return b
 }
 
 // defaultID is the template of a block that does not say which field is the id.
-func (p *parser) defaultID(o object) *tmpl {
-	at := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: "{{.id}}", Line: o.node.Line, Column: o.node.Column}
-	t := p.compile(at, join(o.path, "id"))
+func (p *parser) defaultID(o yamldoc.Object) *tmpl {
+	at := yamldoc.Text("{{.id}}", o.Node)
+	t := p.compile(at, yamldoc.Join(o.Path, "id"))
 	t.help = "say which field is the id: id: \"{{.instance_id}}\""
 	return t
 }
 
-func (p *parser) field(o object, name string) *tmpl {
-	if !o.has(name) {
+func (p *parser) field(o yamldoc.Object, name string) *tmpl {
+	if !o.Has(name) {
 		return nil
 	}
-	return p.compile(o.value(name), join(o.path, name))
+	return p.compile(o.Value(name), yamldoc.Join(o.Path, name))
 }
 
-func (p *parser) fieldMap(o object, name string) map[string]*tmpl {
+func (p *parser) fieldMap(o yamldoc.Object, name string) map[string]*tmpl {
 	out := map[string]*tmpl{}
-	for _, e := range o.names(name) {
-		out[e.name] = p.compile(e.value, join(join(o.path, name), e.name))
+	for _, e := range o.Names(name) {
+		out[e.Name] = p.compile(e.Value, yamldoc.Join(yamldoc.Join(o.Path, name), e.Name))
 	}
 	return out
 }
 
-func (p *parser) tags(o object) []*tmpl {
+func (p *parser) tags(o yamldoc.Object) []*tmpl {
 	switch {
-	case o.has("tag") && o.has("tags"):
-		p.problem(diag.FleetValue, p.pos(o.fields["tag"].key), "move it into tags:", "%s has both tag and tags", o.path)
+	case o.Has("tag") && o.Has("tags"):
+		p.Problem(diag.FleetValue, p.Pos(o.Fields["tag"].Key), "move it into tags:", "%s has both tag and tags", o.Path)
 		return nil
-	case o.has("tag"):
+	case o.Has("tag"):
 		return []*tmpl{p.field(o, "tag")}
-	case !o.has("tags"):
-		o.missing("tag", "say where the image goes: \"registry.example.com/agents:{{.id}}\"")
+	case !o.Has("tags"):
+		o.Missing("tag", "say where the image goes: \"registry.example.com/agents:{{.id}}\"")
 		return nil
 	}
 	var out []*tmpl
-	before := len(p.probs)
-	for _, it := range o.list("tags") {
-		out = append(out, p.compile(it.node, it.path))
+	before := p.Len()
+	for _, it := range o.List("tags") {
+		out = append(out, p.compile(it.Node, it.Path))
 	}
-	if len(out) == 0 && len(p.probs) == before {
-		p.problem(diag.FleetValue, o.pos("tags"), "name at least one", "%s is empty", join(o.path, "tags"))
+	if len(out) == 0 && p.Len() == before {
+		p.Problem(diag.FleetValue, o.Pos("tags"), "name at least one", "%s is empty", yamldoc.Join(o.Path, "tags"))
 	}
 	return out
 }
 
 // blockRows reads the rows of a block: its ids, its file, or one row without
 // fields for a block that is one image.
-func (p *parser) blockRows(o object) []fleet.Row {
+func (p *parser) blockRows(o yamldoc.Object) []fleet.Row {
 	var rows []fleet.Row
-	before := len(p.probs)
+	before := p.Len()
 	switch {
-	case o.has("ids") && o.has("from"):
-		p.problem(diag.FleetValue, p.pos(o.fields["from"].key), "use two entries of images:", "%s has both ids and from", o.path)
+	case o.Has("ids") && o.Has("from"):
+		p.Problem(diag.FleetValue, p.Pos(o.Fields["from"].Key), "use two entries of images:", "%s has both ids and from", o.Path)
 		return nil
-	case o.has("ids"):
-		for _, it := range o.texts("ids") {
-			rows = append(rows, fleet.Row{Fields: map[string]any{"id": it.text}, Pos: p.pos(it.node)})
+	case o.Has("ids"):
+		for _, it := range o.Texts("ids") {
+			rows = append(rows, fleet.Row{Fields: map[string]any{"id": it.Text}, Pos: p.Pos(it.Node)})
 		}
-	case o.has("from"):
+	case o.Has("from"):
 		rows = p.fromFile(o)
 	default:
-		return []fleet.Row{{Pos: o.pos("id")}}
+		return []fleet.Row{{Pos: o.Pos("id")}}
 	}
-	if o.has("format") && !o.has("from") {
-		p.problem(diag.FleetValue, p.pos(o.fields["format"].key), "it says how the file of from: is written", "%s has a format but no from", o.path)
+	if o.Has("format") && !o.Has("from") {
+		p.Problem(diag.FleetValue, p.Pos(o.Fields["format"].Key), "it says how the file of from: is written", "%s has a format but no from", o.Path)
 	}
-	if len(rows) == 0 && len(p.probs) == before {
+	if len(rows) == 0 && p.Len() == before {
 		name := "ids"
-		if o.has("from") {
+		if o.Has("from") {
 			name = "from"
 		}
-		p.problem(diag.FleetEmpty, o.pos(name), "", "%s lists no images", join(o.path, name))
+		p.Problem(diag.FleetEmpty, o.Pos(name), "", "%s lists no images", yamldoc.Join(o.Path, name))
 	}
 	return rows
 }
 
-func (p *parser) fromFile(o object) []fleet.Row {
-	name := o.required("from", "name a file of ids or rows")
+func (p *parser) fromFile(o yamldoc.Object) []fleet.Row {
+	name := o.Required("from", "name a file of ids or rows")
 	format := ""
-	if o.has("format") {
+	if o.Has("format") {
 		var all []string
 		for _, f := range fleet.Formats() {
 			all = append(all, string(f))
 		}
-		format = o.choice("format", all...)
+		format = o.Choice("format", all...)
 	}
 	if name == "" {
 		return nil
 	}
-	return p.rowsOf(o.pos("from"), name, format)
+	return p.rowsOf(o.Pos("from"), name, format)
 }
 
 // rowsOf reads the rows of a file that is named at a place of the fleet file.
@@ -185,17 +183,17 @@ func (p *parser) rowsOf(at diag.Pos, name, format string) []fleet.Row {
 		err = errors.ErrUnsupported
 	}
 	if err != nil {
-		p.problem(diag.FleetNotFound, at, "paths are relative to the folder of the fleet file", "the instance list %s %s", name, cannotRead(err))
+		p.Problem(diag.FleetNotFound, at, "paths are relative to the folder of the fleet file", "the instance list %s %s", name, yamldoc.Unreadable(err))
 		return nil
 	}
 	rows, err := p.opt.Rows(shown, format, text)
 	var l diag.List
 	if errors.As(err, &l) {
-		p.probs = append(p.probs, l...)
+		p.Append(l)
 	} else if err != nil {
-		p.problem(diag.RowSyntax, diag.Pos{File: shown}, "", "%v", err)
+		p.Problem(diag.RowSyntax, diag.Pos{File: shown}, "", "%v", err)
 	}
-	p.texts[shown] = []byte(strings.TrimPrefix(string(text), "\ufeff"))
+	p.Source(shown, []byte(strings.TrimPrefix(string(text), "\ufeff")))
 	return rows
 }
 
@@ -292,7 +290,7 @@ func (b *builder) notExcluded(bl *block, excluded map[string]bool, list []*candi
 		if near := diag.Nearest(id, idsOf(list)); near != "" {
 			help = fmt.Sprintf("did you mean %s?", near)
 		}
-		b.p.problem(diag.FleetValue, b.p.pos(n), help, "%s: no row has the id %s", join(bl.o.path, "exclude"), id)
+		b.p.Problem(diag.FleetValue, b.p.Pos(n), help, "%s: no row has the id %s", yamldoc.Join(bl.o.Path, "exclude"), id)
 	}
 }
 
@@ -380,11 +378,11 @@ func (b *builder) valid(id string, pos diag.Pos) bool {
 	const help = "id: says which field of a row is its id"
 	switch {
 	case id == "":
-		b.p.problem(diag.RowField, pos, help, "the id is empty")
+		b.p.Problem(diag.RowField, pos, help, "the id is empty")
 	case len(id) > maxID:
-		b.p.problem(diag.RowField, pos, help, "the id is longer than %d bytes", maxID)
+		b.p.Problem(diag.RowField, pos, help, "the id is longer than %d bytes", maxID)
 	case strings.ContainsFunc(id, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }):
-		b.p.problem(diag.RowField, pos, help, "the id %q has white space or control characters", id)
+		b.p.Problem(diag.RowField, pos, help, "the id %q has white space or control characters", id)
 	default:
 		return true
 	}
@@ -394,7 +392,7 @@ func (b *builder) valid(id string, pos diag.Pos) bool {
 // unique checks that no other image has an id.
 func (b *builder) unique(id string, pos diag.Pos) bool {
 	if first, dup := b.byID[id]; dup {
-		b.p.problem(diag.ImageDuplicate, pos, "remove one of them, or make id: tell them apart", "the image %s is declared twice; first at %s", id, first)
+		b.p.Problem(diag.ImageDuplicate, pos, "remove one of them, or make id: tell them apart", "the image %s is declared twice; first at %s", id, first)
 		return false
 	}
 	b.byID[id] = pos
@@ -405,7 +403,7 @@ func (b *builder) unique(id string, pos diag.Pos) bool {
 func (b *builder) base(t *tmpl, id, s string) string {
 	ref, help, err := b.refs.base(s)
 	if err != nil {
-		b.p.problem(diag.FleetReference, t.pos, help, "%s: the base %q of image %s %v", t.path, s, id, err)
+		b.p.Problem(diag.FleetReference, t.pos, help, "%s: the base %q of image %s %v", t.path, s, id, err)
 		return ""
 	}
 	return ref
@@ -416,7 +414,7 @@ func (b *builder) tag(t *tmpl, index int, s string) string {
 	im := b.images[index]
 	ref, help, err := b.refs.tag(s)
 	if err != nil {
-		b.p.problem(diag.FleetReference, t.pos, help, "%s: the tag %q of image %s %v", t.path, s, im.ID, err)
+		b.p.Problem(diag.FleetReference, t.pos, help, "%s: the tag %q of image %s %v", t.path, s, im.ID, err)
 		return ""
 	}
 	if first, dup := b.byTag[ref]; dup {
@@ -425,7 +423,7 @@ func (b *builder) tag(t *tmpl, index int, s string) string {
 		if first == index {
 			help = "remove one of them"
 		}
-		b.p.problem(diag.TagDuplicate, im.Pos, help, "the image %s would be published as %s, and so would %s at %s", im.ID, ref, other.ID, other.Pos)
+		b.p.Problem(diag.TagDuplicate, im.Pos, help, "the image %s would be published as %s, and so would %s at %s", im.ID, ref, other.ID, other.Pos)
 		return ""
 	}
 	b.byTag[ref] = index
@@ -437,7 +435,7 @@ func (b *builder) tag(t *tmpl, index int, s string) string {
 func (b *builder) published() {
 	for _, im := range b.images {
 		if first, ok := b.byTag[im.Base]; ok {
-			b.p.problem(diag.FleetReference, im.Pos, "publish under another name", "the base %s of image %s is what image %s would be published as", im.Base, im.ID, b.images[first].ID)
+			b.p.Problem(diag.FleetReference, im.Pos, "publish under another name", "the base %s of image %s is what image %s would be published as", im.Base, im.ID, b.images[first].ID)
 		}
 	}
 }

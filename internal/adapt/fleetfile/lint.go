@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"go.yaml.in/yaml/v3"
+	"github.com/lapstrake/lapstrake/internal/adapt/yamldoc"
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
@@ -16,31 +16,31 @@ import (
 const maxExecutions = 1_000_000
 
 // lint reads how the fleet is checked.
-func (p *parser) lint(top object) fleet.Lint {
-	if !top.has("lint") {
+func (p *parser) lint(top yamldoc.Object) fleet.Lint {
+	if !top.Has("lint") {
 		return fleet.Lint{}
 	}
-	o, ok := p.object(top.value("lint"), "lint", "rules", "waivers", "limits")
+	o, ok := p.Object(top.Value("lint"), "lint", "rules", "waivers", "limits")
 	if !ok {
 		return fleet.Lint{}
 	}
 	return fleet.Lint{Rules: p.severities(o), Waivers: p.waivers(o), Limits: p.planLimits(o)}
 }
 
-func (p *parser) severities(o object) map[string]string {
-	out := o.strings("rules")
-	for _, e := range o.names("rules") {
-		p.ruleCode(e.name, e.key, join(o.path, "rules"))
+func (p *parser) severities(o yamldoc.Object) map[string]string {
+	out := o.Strings("rules")
+	for _, e := range o.Names("rules") {
+		p.ruleCode(e.Name, e.Key, yamldoc.Join(o.Path, "rules"))
 		allowed := []string{string(rule.Error), string(rule.Warning), string(rule.Off)}
-		if s, given := out[e.name]; given {
-			p.oneOf(s, e.value, join(join(o.path, "rules"), e.name), allowed)
+		if s, given := out[e.Name]; given {
+			p.OneOf(s, e.Value, yamldoc.Join(yamldoc.Join(o.Path, "rules"), e.Name), allowed)
 		}
 	}
 	return out
 }
 
 // ruleCode reports a code that is that of no rule.
-func (p *parser) ruleCode(code string, at *yaml.Node, path string) {
+func (p *parser) ruleCode(code string, at *yamldoc.Node, path string) {
 	if _, ok := rule.Find(code); ok {
 		return
 	}
@@ -48,28 +48,28 @@ func (p *parser) ruleCode(code string, at *yaml.Node, path string) {
 	if near := diag.Nearest(code, rule.Codes()); near != "" {
 		help = fmt.Sprintf("did you mean %s?", near)
 	}
-	p.problem(diag.FleetValue, p.pos(at), help, "%s: there is no rule %q", path, code)
+	p.Problem(diag.FleetValue, p.Pos(at), help, "%s: there is no rule %q", path, code)
 }
 
-func (p *parser) waivers(o object) []fleet.Waiver {
+func (p *parser) waivers(o yamldoc.Object) []fleet.Waiver {
 	var out []fleet.Waiver
-	for _, it := range o.list("waivers") {
-		w, ok := p.object(it.node, it.path, "rule", "where", "reason", "until")
+	for _, it := range o.List("waivers") {
+		w, ok := p.Object(it.Node, it.Path, "rule", "where", "reason", "until")
 		if !ok {
 			continue
 		}
 		x := fleet.Waiver{
-			Rule:   w.required("rule", "name the rule that finds it"),
-			Where:  w.required("where", "write FILE:LINE, or a text that the line holds"),
-			Reason: strings.TrimSpace(w.required("reason", "say why this is accepted")),
-			Until:  w.day("until"),
-			Pos:    p.pos(it.node),
+			Rule:   w.Required("rule", "name the rule that finds it"),
+			Where:  w.Required("where", "write FILE:LINE, or a text that the line holds"),
+			Reason: strings.TrimSpace(w.Required("reason", "say why this is accepted")),
+			Until:  p.day(w, "until"),
+			Pos:    p.Pos(it.Node),
 		}
 		if x.Rule != "" {
-			p.ruleCode(x.Rule, w.value("rule"), join(it.path, "rule"))
+			p.ruleCode(x.Rule, w.Value("rule"), yamldoc.Join(it.Path, "rule"))
 		}
-		if w.has("reason") && x.Reason == "" && w.text("reason", "") != "" {
-			p.problem(diag.FleetValue, w.pos("reason"), "say why this is accepted", "%s.reason is empty", it.path)
+		if w.Has("reason") && x.Reason == "" && w.Text("reason", "") != "" {
+			p.Problem(diag.FleetValue, w.Pos("reason"), "say why this is accepted", "%s.reason is empty", it.Path)
 		}
 		out = append(out, x)
 	}
@@ -77,32 +77,32 @@ func (p *parser) waivers(o object) []fleet.Waiver {
 }
 
 // day is the value of a field that is a date; nil when it is not given.
-func (o object) day(name string) *time.Time {
-	s, ok := o.given(name)
+func (p *parser) day(o yamldoc.Object, name string) *time.Time {
+	s, ok := o.Given(name)
 	if !ok {
 		return nil
 	}
 	t, err := time.Parse(time.DateOnly, s)
 	if err != nil {
-		o.p.problem(diag.FleetValue, o.pos(name), "write a day like 2027-01-31", "%s cannot be %q", join(o.path, name), s)
+		p.Problem(diag.FleetValue, o.Pos(name), "write a day like 2027-01-31", "%s cannot be %q", yamldoc.Join(o.Path, name), s)
 		return nil
 	}
 	return &t
 }
 
-func (p *parser) planLimits(top object) fleet.Limits {
-	if !top.has("limits") {
+func (p *parser) planLimits(top yamldoc.Object) fleet.Limits {
+	if !top.Has("limits") {
 		return fleet.Limits{}
 	}
-	o, ok := p.object(top.value("limits"), join(top.path, "limits"), "executionsPerImage", "bytes")
+	o, ok := p.Object(top.Value("limits"), yamldoc.Join(top.Path, "limits"), "executionsPerImage", "bytes")
 	if !ok {
 		return fleet.Limits{}
 	}
-	l := fleet.Limits{ExecutionsPerImage: o.count("executionsPerImage", maxExecutions)}
-	if s, ok := o.given("bytes"); ok {
+	l := fleet.Limits{ExecutionsPerImage: o.Count("executionsPerImage", maxExecutions)}
+	if s, ok := o.Given("bytes"); ok {
 		var err error
 		if l.Bytes, err = fleet.ParseSize(s); err != nil {
-			o.refuse("bytes", err)
+			o.Refuse("bytes", err)
 		}
 	}
 	return l

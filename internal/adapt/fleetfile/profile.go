@@ -3,6 +3,7 @@ package fleetfile
 import (
 	"errors"
 	"fmt"
+	"github.com/lapstrake/lapstrake/internal/adapt/yamldoc"
 	"maps"
 	"slices"
 	"strings"
@@ -13,29 +14,29 @@ import (
 
 // profiles reads every profile of the file, applies those that are asked for to
 // the recipe and keeps them there.
-func (p *parser) profiles(top, recipe object, r *fleet.Recipe) {
+func (p *parser) profiles(top, recipe yamldoc.Object, r *fleet.Recipe) {
 	all := map[string]fleet.Profile{}
-	for _, e := range top.names("profiles") {
-		path := join("profiles", e.name)
-		if !word.MatchString(e.name) {
-			p.problem(diag.FleetValue, p.pos(e.key), "use letters, digits, dots, dashes and underscores", "the name %q of a profile has other characters", e.name)
+	for _, e := range top.Names("profiles") {
+		path := yamldoc.Join("profiles", e.Name)
+		if !word.MatchString(e.Name) {
+			p.Problem(diag.FleetValue, p.Pos(e.Key), "use letters, digits, dots, dashes and underscores", "the name %q of a profile has other characters", e.Name)
 		}
-		o, ok := p.object(e.value, path, "targets", "args")
+		o, ok := p.Object(e.Value, path, "targets", "args")
 		if !ok {
 			continue
 		}
-		pr := fleet.Profile{Name: e.name, Args: p.recipeArgs(o, r.Source)}
-		before := len(p.probs)
-		for _, t := range o.texts("targets") {
-			pr.Targets = append(pr.Targets, t.text)
+		pr := fleet.Profile{Name: e.Name, Args: p.recipeArgs(o, r.Source)}
+		before := p.Len()
+		for _, t := range o.Texts("targets") {
+			pr.Targets = append(pr.Targets, t.Text)
 		}
-		if !o.has("targets") {
-			o.missing("targets", "name the stages of the Dockerfile whose arguments it changes")
-		} else if len(pr.Targets) == 0 && len(p.probs) == before {
-			p.problem(diag.FleetValue, o.pos("targets"), "name the stages of the Dockerfile whose arguments it changes", "%s.targets is empty", path)
+		if !o.Has("targets") {
+			o.Missing("targets", "name the stages of the Dockerfile whose arguments it changes")
+		} else if len(pr.Targets) == 0 && p.Len() == before {
+			p.Problem(diag.FleetValue, o.Pos("targets"), "name the stages of the Dockerfile whose arguments it changes", "%s.targets is empty", path)
 		}
 		p.arguments(o, r.BaseArg)
-		all[e.name] = pr
+		all[e.Name] = pr
 	}
 	for _, name := range p.asked(recipe, all) {
 		pr := all[name]
@@ -53,17 +54,17 @@ func (p *parser) profiles(top, recipe object, r *fleet.Recipe) {
 
 // asked lists the profiles to apply, by the file and then by the options, each
 // where it is named last.
-func (p *parser) asked(recipe object, all map[string]fleet.Profile) []string {
+func (p *parser) asked(recipe yamldoc.Object, all map[string]fleet.Profile) []string {
 	var names []string
 	add := func(name string) {
 		names = append(slices.DeleteFunc(names, func(n string) bool { return n == name }), name)
 	}
-	for _, it := range recipe.texts("profiles") {
-		if _, ok := all[it.text]; !ok {
-			p.problem(diag.FleetValue, p.pos(it.node), nearProfile(it.text, all), "there is no profile %q", it.text)
+	for _, it := range recipe.Texts("profiles") {
+		if _, ok := all[it.Text]; !ok {
+			p.Problem(diag.FleetValue, p.Pos(it.Node), nearProfile(it.Text, all), "there is no profile %q", it.Text)
 			continue
 		}
-		add(it.text)
+		add(it.Text)
 	}
 	for _, name := range p.opt.Profiles {
 		if _, ok := all[name]; !ok {

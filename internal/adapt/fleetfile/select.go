@@ -9,7 +9,7 @@ import (
 	"strings"
 	"text/template/parse"
 
-	"go.yaml.in/yaml/v3"
+	"github.com/lapstrake/lapstrake/internal/adapt/yamldoc"
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
@@ -26,34 +26,34 @@ type choice struct {
 
 // selection reads which rows of a block are meant.
 func (p *parser) selection(b *block) {
-	if !b.o.has("select") {
+	if !b.o.Has("select") {
 		return
 	}
-	b.choice.pos = p.pos(b.o.value("select"))
-	o, ok := p.object(b.o.value("select"), join(b.o.path, "select"), "ids", "file", "where", "sample", "limit")
+	b.choice.pos = p.Pos(b.o.Value("select"))
+	o, ok := p.Object(b.o.Value("select"), yamldoc.Join(b.o.Path, "select"), "ids", "file", "where", "sample", "limit")
 	if !ok {
 		return
 	}
 	b.choice.given = true
-	before := len(p.probs)
-	for _, it := range o.texts("ids") {
-		b.choice.name(it.text, p.pos(it.node))
+	before := p.Len()
+	for _, it := range o.Texts("ids") {
+		b.choice.name(it.Text, p.Pos(it.Node))
 	}
-	if name := o.text("file", ""); name != "" {
-		for _, r := range p.rowsOf(o.pos("file"), name, "") {
+	if name := o.Text("file", ""); name != "" {
+		for _, r := range p.rowsOf(o.Pos("file"), name, "") {
 			b.choice.name(p.rowID(r), r.Pos)
 		}
-	} else if o.has("file") {
-		p.problem(diag.FleetValue, o.pos("file"), "name a file of ids", "%s.file is empty", o.path)
+	} else if o.Has("file") {
+		p.Problem(diag.FleetValue, o.Pos("file"), "name a file of ids", "%s.file is empty", o.Path)
 	}
-	if (o.has("ids") || o.has("file")) && len(b.choice.IDs) == 0 && len(p.probs) == before {
-		p.problem(diag.FleetEmpty, b.choice.pos, "", "%s names no images", o.path)
+	if (o.Has("ids") || o.Has("file")) && len(b.choice.IDs) == 0 && p.Len() == before {
+		p.Problem(diag.FleetEmpty, b.choice.pos, "", "%s names no images", o.Path)
 	}
-	if o.has("where") {
-		b.where = p.condition(o.value("where"), join(o.path, "where"))
+	if o.Has("where") {
+		b.where = p.condition(o.Value("where"), yamldoc.Join(o.Path, "where"))
 	}
 	b.choice.Sample = p.sample(o)
-	b.choice.Limit = o.count("limit", 1_000_000)
+	b.choice.Limit = o.Count("limit", 1_000_000)
 }
 
 // name adds an id or a glob.
@@ -67,28 +67,28 @@ func (c *choice) name(id string, at diag.Pos) {
 func (p *parser) rowID(r fleet.Row) string {
 	id, ok := r.Fields["id"].(string)
 	if !ok || id == "" {
-		p.problem(diag.RowField, r.Pos, "a list of ids has one a line, or rows with the field id", "the row has no id")
+		p.Problem(diag.RowField, r.Pos, "a list of ids has one a line, or rows with the field id", "the row has no id")
 		return ""
 	}
 	return id
 }
 
-func (p *parser) sample(top object) fleet.Sample {
-	if !top.has("sample") {
+func (p *parser) sample(top yamldoc.Object) fleet.Sample {
+	if !top.Has("sample") {
 		return fleet.Sample{}
 	}
-	o, ok := p.object(top.value("sample"), join(top.path, "sample"), "n", "seed")
+	o, ok := p.Object(top.Value("sample"), yamldoc.Join(top.Path, "sample"), "n", "seed")
 	if !ok {
 		return fleet.Sample{}
 	}
-	if !o.has("n") {
-		o.missing("n", "say how many images the sample has")
+	if !o.Has("n") {
+		o.Missing("n", "say how many images the sample has")
 	}
-	s := fleet.Sample{N: o.count("n", 1_000_000)}
-	if text, ok := o.given("seed"); ok {
+	s := fleet.Sample{N: o.Count("n", 1_000_000)}
+	if text, ok := o.Given("seed"); ok {
 		seed, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {
-			p.problem(diag.FleetValue, o.pos("seed"), "use a whole number, 0 or more", "%s cannot be %q", join(o.path, "seed"), text)
+			p.Problem(diag.FleetValue, o.Pos("seed"), "use a whole number, 0 or more", "%s cannot be %q", yamldoc.Join(o.Path, "seed"), text)
 		}
 		s.Seed = seed
 	}
@@ -97,14 +97,14 @@ func (p *parser) sample(top object) fleet.Sample {
 
 // condition reads an expression that says yes or no about a row; nil after a
 // problem.
-func (p *parser) condition(n *yaml.Node, path string) *tmpl {
-	text, ok := p.scalar(n, path)
+func (p *parser) condition(n *yamldoc.Node, path string) *tmpl {
+	text, ok := p.Scalar(n, path)
 	if !ok {
 		return nil
 	}
-	t, message, help := p.compileCondition(text, path, p.pos(n))
+	t, message, help := p.compileCondition(text, path, p.Pos(n))
 	if t == nil {
-		p.problem(diag.FleetTemplate, p.pos(n), help, "%s: %s", path, message)
+		p.Problem(diag.FleetTemplate, p.Pos(n), help, "%s: %s", path, message)
 	}
 	return t
 }
@@ -163,7 +163,7 @@ func (b *builder) selected(bl *block, list []*candidate) []*candidate {
 			return ok && answer == yes
 		}
 	}
-	before := len(b.p.probs)
+	before := b.p.Len()
 	ids := idsOf(list)
 	chosen, unknown := s.Choose(ids)
 	for _, id := range unknown {
@@ -171,11 +171,11 @@ func (b *builder) selected(bl *block, list []*candidate) []*candidate {
 			continue
 		}
 		at := bl.choice.places[slices.Index(s.IDs, id)]
-		b.p.problem(diag.FleetValue, at, nearID(id, ids), "%s: no row has the id %s", join(bl.o.path, "select"), id)
+		b.p.Problem(diag.FleetValue, at, nearID(id, ids), "%s: no row has the id %s", yamldoc.Join(bl.o.Path, "select"), id)
 	}
 	failed := bl.where != nil && len(bl.where.failed) > 0
-	if len(chosen) == 0 && len(list) > 0 && len(b.p.probs) == before && !failed {
-		b.p.problem(diag.FleetEmpty, bl.choice.pos, "", "%s leaves none of %d rows", join(bl.o.path, "select"), len(list))
+	if len(chosen) == 0 && len(list) > 0 && b.p.Len() == before && !failed {
+		b.p.Problem(diag.FleetEmpty, bl.choice.pos, "", "%s leaves none of %d rows", yamldoc.Join(bl.o.Path, "select"), len(list))
 	}
 	out := make([]*candidate, len(chosen))
 	for i, at := range chosen {

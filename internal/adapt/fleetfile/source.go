@@ -2,6 +2,7 @@ package fleetfile
 
 import (
 	"errors"
+	"github.com/lapstrake/lapstrake/internal/adapt/yamldoc"
 	"maps"
 	"net/url"
 	"path"
@@ -13,33 +14,33 @@ import (
 )
 
 // source reads where the recipe is taken from; nil is the disk.
-func (p *parser) source(recipe object) *fleet.Source {
-	if !recipe.has("source") {
+func (p *parser) source(recipe yamldoc.Object) *fleet.Source {
+	if !recipe.Has("source") {
 		return nil
 	}
-	s := &fleet.Source{Git: p.dir, Pos: p.pos(recipe.value("source"))}
-	before := len(p.probs)
-	o, ok := p.object(recipe.value("source"), "recipe.source", "git", "ref", "submodules")
+	s := &fleet.Source{Git: p.dir, Pos: p.Pos(recipe.Value("source"))}
+	before := p.Len()
+	o, ok := p.Object(recipe.Value("source"), "recipe.source", "git", "ref", "submodules")
 	if !ok {
 		return s
 	}
-	s.Ref = o.required("ref", "name a branch, a tag or a commit")
-	if o.has("git") {
+	s.Ref = o.Required("ref", "name a branch, a tag or a commit")
+	if o.Has("git") {
 		s.Git = p.repository(o)
 	}
 	s.Submodules = p.submodules(o)
-	if len(p.probs) > before || p.budget < 0 {
+	if p.Len() > before || p.Ended() {
 		return s
 	}
 	if p.opt.Resolve == nil {
-		p.problem(diag.FleetSource, o.pos("ref"), "", "no git repository can be read here")
+		p.Problem(diag.FleetSource, o.Pos("ref"), "", "no git repository can be read here")
 		return s
 	}
 	commit, err := p.opt.Resolve(*s)
 	switch s.Commit = commit; {
 	case err == nil:
 	case diag.KindOf(err) == diag.File:
-		p.problem(diag.FleetSource, o.pos("ref"), diag.HelpOf(err), "%v", err)
+		p.Problem(diag.FleetSource, o.Pos("ref"), diag.HelpOf(err), "%v", err)
 	default:
 		p.err = errors.Join(p.err, err)
 	}
@@ -47,8 +48,8 @@ func (p *parser) source(recipe object) *fleet.Source {
 }
 
 // repository reads which repository the source is.
-func (p *parser) repository(o object) string {
-	s := o.required("git", "name a repository by a path or a URL, or leave it out for the one that holds the fleet file")
+func (p *parser) repository(o yamldoc.Object) string {
+	s := o.Required("git", "name a repository by a path or a URL, or leave it out for the one that holds the fleet file")
 	if !fleet.IsGitURL(s) {
 		return p.path(s)
 	}
@@ -57,31 +58,31 @@ func (p *parser) repository(o object) string {
 	}
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "file" && u.Host == "" {
-		p.hide(o.value("git"))
-		p.problem(diag.FleetValue, o.pos("git"), "write https://HOST/PATH or ssh://USER@HOST/PATH", "recipe.source.git is not a URL of a repository")
+		p.Hide(o.Value("git"))
+		p.Problem(diag.FleetValue, o.Pos("git"), "write https://HOST/PATH or ssh://USER@HOST/PATH", "recipe.source.git is not a URL of a repository")
 		return s
 	}
 	// For ssh a user is only a name.
 	if _, password := u.User.Password(); password || u.User != nil && u.Scheme != "ssh" {
-		p.hide(o.value("git"))
-		p.problem(diag.FleetValue, o.pos("git"), "leave it out: git's credential helpers are asked for it", "recipe.source.git must not hold a credential")
+		p.Hide(o.Value("git"))
+		p.Problem(diag.FleetValue, o.Pos("git"), "leave it out: git's credential helpers are asked for it", "recipe.source.git must not hold a credential")
 	}
 	return s
 }
 
 // submodules reads the repositories that submodules are taken from.
-func (p *parser) submodules(o object) map[string]string {
-	given := o.strings("submodules")
+func (p *parser) submodules(o yamldoc.Object) map[string]string {
+	given := o.Strings("submodules")
 	out := make(map[string]string, len(given))
-	for _, e := range o.names("submodules") {
-		switch to, ok := given[e.name]; {
+	for _, e := range o.Names("submodules") {
+		switch to, ok := given[e.Name]; {
 		case !ok:
-		case e.name != path.Clean(e.name) || !local(e.name):
-			p.problem(diag.FleetValue, p.pos(e.key), "write it as git submodule does: vendor/sdk", "%q is not the path of a submodule", e.name)
+		case e.Name != path.Clean(e.Name) || !local(e.Name):
+			p.Problem(diag.FleetValue, p.Pos(e.Key), "write it as git submodule does: vendor/sdk", "%q is not the path of a submodule", e.Name)
 		case to == "" || fleet.IsGitURL(to):
-			p.problem(diag.FleetValue, p.pos(e.value), "clone it, and name the clone", "recipe.source.submodules.%s must be the path of a local repository", e.name)
+			p.Problem(diag.FleetValue, p.Pos(e.Value), "clone it, and name the clone", "recipe.source.submodules.%s must be the path of a local repository", e.Name)
 		default:
-			out[e.name] = p.path(to)
+			out[e.Name] = p.path(to)
 		}
 	}
 	if len(out) == 0 {
@@ -97,9 +98,9 @@ func local(s string) bool {
 }
 
 // inside checks that a path of the recipe is one of the source.
-func (p *parser) inside(o object, name string) {
-	if s := o.text(name, "."); s == "" || !local(s) {
-		p.problem(diag.FleetValue, o.pos(name), "it is relative to the top of the source's tree", "recipe.%s cannot be %q: it is not in the source", name, s)
+func (p *parser) inside(o yamldoc.Object, name string) {
+	if s := o.Text(name, "."); s == "" || !local(s) {
+		p.Problem(diag.FleetValue, o.Pos(name), "it is relative to the top of the source's tree", "recipe.%s cannot be %q: it is not in the source", name, s)
 	}
 }
 
@@ -110,13 +111,13 @@ func sourceFields(s *fleet.Source) mapping {
 
 // recipeArgs renders the build arguments of every image, which see the source
 // and nothing else.
-func (p *parser) recipeArgs(o object, s *fleet.Source) map[string]string {
+func (p *parser) recipeArgs(o yamldoc.Object, s *fleet.Source) map[string]string {
 	data, help := mapping{}, "only {{.source.commit}} and {{.source.ref}} are known here, of a recipe with a source; args of images know more"
 	if s != nil {
 		data["source"], help = sourceFields(s), ""
 	}
 	templates := p.fieldMap(o, "args")
-	out := renderMap(templates, o.pos("args"), data)
+	out := renderMap(templates, o.Pos("args"), data)
 	for _, name := range slices.Sorted(maps.Keys(templates)) {
 		if t := templates[name]; t != nil {
 			t.help = help

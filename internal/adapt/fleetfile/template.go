@@ -12,8 +12,7 @@ import (
 	"text/template"
 	"text/template/parse"
 
-	"go.yaml.in/yaml/v3"
-
+	"github.com/lapstrake/lapstrake/internal/adapt/yamldoc"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 )
 
@@ -46,12 +45,12 @@ type fieldError struct{ message, help string }
 func (e fieldError) Error() string { return e.message }
 
 // compile reads the template of a text node; nil after a problem.
-func (p *parser) compile(n *yaml.Node, path string) *tmpl {
-	text, ok := p.scalar(n, path)
+func (p *parser) compile(n *yamldoc.Node, path string) *tmpl {
+	text, ok := p.Scalar(n, path)
 	if !ok {
 		return nil
 	}
-	t := &tmpl{path: path, pos: p.pos(n), literal: text}
+	t := &tmpl{path: path, pos: p.Pos(n), literal: text}
 	if !strings.Contains(text, "{{") {
 		return t
 	}
@@ -62,7 +61,7 @@ func (p *parser) compile(n *yaml.Node, path string) *tmpl {
 	}
 	if err != nil {
 		message, help := parseMessage(err, funcs)
-		p.problem(diag.FleetTemplate, t.pos, help, "%s: %s", path, message)
+		p.Problem(diag.FleetTemplate, t.pos, help, "%s: %s", path, message)
 		return nil
 	}
 	t.parsed = parsed
@@ -210,11 +209,11 @@ func (p *parser) report(t *tmpl) {
 		if t.help != "" {
 			help = t.help
 		}
-		p.problem(diag.FleetTemplate, t.pos, help, "%s: %s%s", t.path, f.message, where)
+		p.Problem(diag.FleetTemplate, t.pos, help, "%s: %s%s", t.path, f.message, where)
 		return
 	}
 	for _, f := range t.failed {
-		p.problem(diag.RowField, f.row, f.help, "%s at %s: %s", t.path, t.pos, f.message)
+		p.Problem(diag.RowField, f.row, f.help, "%s at %s: %s", t.path, t.pos, f.message)
 	}
 }
 

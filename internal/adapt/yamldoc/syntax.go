@@ -1,4 +1,4 @@
-package fleetfile
+package yamldoc
 
 import (
 	"bytes"
@@ -17,38 +17,38 @@ import (
 
 // document parses text and returns the root of its only document, or nil after
 // a problem.
-func (p *parser) document(text []byte) *yaml.Node {
+func (d *Doc) document(text []byte) *Node {
 	if i := notUTF8(text); i >= 0 {
 		line := bytes.Count(text[:i], []byte("\n")) + 1
 		col := i - bytes.LastIndexByte(text[:i], '\n')
-		p.problem(diag.FleetSyntax, diag.Pos{File: p.file, Line: line, Col: col}, "save the file as UTF-8", "the file is not UTF-8 text")
+		d.Problem(d.format.Syntax, diag.Pos{File: d.file, Line: line, Col: col}, "save the file as UTF-8", "the file is not UTF-8 text")
 		return nil
 	}
 	docs, err := decodeYAML(text)
 	if err != nil {
-		p.syntax(text, err)
+		d.syntax(text, err)
 		return nil
 	}
 	switch {
 	case len(docs) == 0 || len(docs[0].Content) == 0 || blank(docs[0].Content[0]):
-		p.problem(diag.FleetEmpty, diag.Pos{File: p.file, Line: 1, Col: 1}, "give it at least images: with ids, base and tag", "the fleet file is empty")
+		d.Problem(d.format.None, diag.Pos{File: d.file, Line: 1, Col: 1}, d.format.Empty, "the %s is empty", d.format.Name)
 		return nil
 	case len(docs) > 1:
-		pos := diag.Pos{File: p.file, Line: docs[1].Line, Col: docs[1].Column}
-		p.problem(diag.FleetSyntax, pos, "write one fleet a file", "the file has a second YAML document")
+		pos := diag.Pos{File: d.file, Line: docs[1].Line, Col: docs[1].Column}
+		d.Problem(d.format.Syntax, pos, "keep one of them", "the file has a second YAML document")
 		return nil
 	}
 	return docs[0].Content[0]
 }
 
 // blank says whether a document holds only comments.
-func blank(n *yaml.Node) bool {
+func blank(n *Node) bool {
 	return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" && n.Value == ""
 }
 
 // decodeYAML parses at most two documents: the second one is a problem. The
 // YAML library reports some broken files by panicking.
-func decodeYAML(text []byte) (docs []*yaml.Node, err error) {
+func decodeYAML(text []byte) (docs []*Node, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("yaml: %v", r)
@@ -74,13 +74,13 @@ var place = regexp.MustCompile(`^yaml: (line \d+: )?`)
 
 // syntax reports a file that is not YAML at the first line without which it
 // would be.
-func (p *parser) syntax(text []byte, err error) {
+func (d *Doc) syntax(text []byte, err error) {
 	message := place.ReplaceAllString(err.Error(), "")
 	line := brokenLine(text)
-	pos := diag.Pos{File: p.file, Line: line, Col: 1}
+	pos := diag.Pos{File: d.file, Line: line, Col: 1}
 	source := ""
-	if line <= len(p.lines) {
-		source = p.lines[line-1]
+	if line <= len(d.lines) {
+		source = d.lines[line-1]
 	}
 	indent := source[:len(source)-len(strings.TrimLeft(source, " \t"))]
 	pos.Col += len(indent)
@@ -96,7 +96,7 @@ func (p *parser) syntax(text []byte, err error) {
 	case strings.Contains(message, "unknown anchor"):
 		help = "an alias *name needs an anchor &name before it"
 	}
-	p.problem(diag.FleetSyntax, pos, help, "not YAML: %s", message)
+	d.Problem(d.format.Syntax, pos, help, "not YAML: %s", message)
 }
 
 // brokenLine is the number of the line, from 1, after the longest run of
