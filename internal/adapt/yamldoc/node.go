@@ -222,11 +222,7 @@ func (d *Doc) Object(n *Node, path string, known ...string) (Object, bool) {
 		if slices.ContainsFunc(d.format.Secret, func(s string) bool { return strings.HasPrefix(path, s) }) {
 			d.Hide(e.Key)
 		}
-		help := "the fields here are " + strings.Join(known, ", ")
-		if near := diag.Nearest(e.Name, known); near != "" {
-			help = fmt.Sprintf("did you mean %s?", near)
-		}
-		d.Problem(d.format.Unknown, d.Pos(e.Key), help, "there is no field %s", Join(path, e.Name))
+		d.Problem(d.format.Unknown, d.Pos(e.Key), diag.Suggest(e.Name, "the fields here are", known), "there is no field %s", Join(path, e.Name))
 	}
 	return o, true
 }
@@ -309,11 +305,7 @@ func (d *Doc) OneOf(s string, at *Node, path string, allowed []string) bool {
 	if slices.Contains(allowed, s) {
 		return true
 	}
-	help := "use one of " + strings.Join(allowed, ", ")
-	if near := diag.Nearest(s, allowed); near != "" {
-		help = fmt.Sprintf("did you mean %s?", near)
-	}
-	d.Problem(d.format.Value, d.Pos(at), help, "%s cannot be %q", path, s)
+	d.Problem(d.format.Value, d.Pos(at), diag.Suggest(s, "use one of", allowed), "%s cannot be %q", path, s)
 	return false
 }
 
@@ -399,7 +391,7 @@ func (o Object) Names(name string) []Entry {
 	n, path := o.Value(name), Join(o.Path, name)
 	r := Resolve(n)
 	if r.Kind != yaml.MappingNode {
-		o.d.WrongType(n, path, "a mapping of names to text")
+		o.d.WrongType(n, path, "a mapping of names")
 		return nil
 	}
 	return o.d.entries(r, path)

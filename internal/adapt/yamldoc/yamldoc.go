@@ -142,6 +142,21 @@ func Text(s string, n *Node) *Node {
 	return &Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s, Line: n.Line, Column: n.Column}
 }
 
+// Start is the place of the first byte of the text of n, behind its quote, when
+// the text stands there as it is; else of the line only, for then the bytes of
+// the text and those of the line do not go together.
+func (d *Doc) Start(n *Node) diag.Pos {
+	pos := d.Pos(n)
+	n = Resolve(n)
+	if n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0 {
+		pos.Col++
+	}
+	if line := pos.Line - 1; line < 0 || line >= len(d.lines) || pos.Col < 1 || pos.Col > len(d.lines[line])+1 || !strings.HasPrefix(d.lines[line][pos.Col-1:], n.Value) {
+		pos.Col = 0
+	}
+	return pos
+}
+
 // Unique checks that a list of named entries names each one once.
 type Unique struct {
 	d    *Doc

@@ -78,15 +78,11 @@ func (e Expr) unknown(c Claim, names Names) diag.List {
 		if len(known) == 0 || slices.Contains(known, name) {
 			return
 		}
-		help := "there are " + strings.Join(known, ", ")
-		if near := diag.Nearest(name, known); near != "" {
-			help = "did you mean " + near + "?"
-		}
 		message := fmt.Sprintf("there is no %s %q", kind, name)
 		if name == "" {
 			message = fmt.Sprintf("it is not said of which %s", kind)
 		}
-		out.Add(diag.GateUnknown, shift(c.Pos, n.at), help, "%s", message)
+		out.Add(diag.GateUnknown, shift(c.Pos, n.at), diag.Suggest(name, "there are", known), "%s", message)
 	}
 	e.metrics(func(n *node) {
 		look(n, "metric", n.metric, names.Metrics)

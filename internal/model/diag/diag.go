@@ -158,6 +158,25 @@ func Nearest(word string, candidates []string) string {
 	return best
 }
 
+// maxNames is how many names [Suggest] lists.
+const maxNames = 12
+
+// Suggest says what was meant by a word that is none of the candidates: the
+// closest one, or else, after lead ("use one of"), which there are.
+func Suggest(word, lead string, candidates []string) string {
+	if near := Nearest(word, candidates); near != "" {
+		return "did you mean " + near + "?"
+	}
+	if len(candidates) == 0 {
+		return "there are none"
+	}
+	list := lead + " " + strings.Join(candidates[:min(len(candidates), maxNames)], ", ")
+	if len(candidates) > maxNames {
+		list += " …"
+	}
+	return list
+}
+
 // distance is the Levenshtein distance in bytes.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)

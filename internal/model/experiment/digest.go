@@ -35,6 +35,9 @@ func (e *Experiment) Digest() graph.Digest {
 		levels := map[string]string{}
 		for _, l := range f.Levels {
 			levels[l.Name] = l.Value
+			if l.Content != "" { // wherever the file is
+				levels[l.Name] = string(l.Content)
+			}
 		}
 		spec.Factors[f.Name] = factor{f.Kind, f.Source, f.Target, levels}
 	}

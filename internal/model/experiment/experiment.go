@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/graph"
 )
 
 // Experiment is a whole question. [Experiment.Check] says what must hold of it.
@@ -71,7 +72,15 @@ const (
 
 // Knobs are the settings that can be varied. They change how a trial runs and
 // never what it makes.
-func Knobs() []string { return []string{KnobDisk, KnobJobs, "bases", "cache", "skip", "strategy"} }
+//
+// The values that each may have are listed; those of a disk budget and of jobs
+// are not, as there are too many.
+func Knobs() map[string][]string {
+	return map[string][]string{
+		KnobDisk: nil, KnobJobs: nil, "bases": {"check", "cached"}, "cache": {"registry", "none"},
+		"skip": {"none", "key", "tag"}, "strategy": {"auto", "build"},
+	}
+}
 
 // Factor is what differs between cells.
 type Factor struct {
@@ -92,8 +101,10 @@ type Factor struct {
 type Level struct {
 	Name string `json:"name"`
 	// Value is a commit, the value of an argument or knob, or a patch file.
-	Value string   `json:"value"`
-	Pos   diag.Pos `json:"-"`
+	Value string `json:"value"`
+	// Content is the digest of a patch file.
+	Content graph.Digest `json:"content,omitempty"`
+	Pos     diag.Pos     `json:"-"`
 }
 
 // Level returns the level of a name.

@@ -152,6 +152,7 @@ func TestDigest(t *testing.T) {
 		"a source":           {func(e *experiment.Experiment) { e.Factors[0].Source = "agent" }, false},
 		"a target":           {func(e *experiment.Experiment) { e.Factors[0].Target = "vendor/other" }, false},
 		"a value":            {func(e *experiment.Experiment) { e.Factors[1].Levels[0].Value = "21G" }, false},
+		"a patch's content":  {func(e *experiment.Experiment) { e.Factors[1].Levels[0].Content = "sha256:c" }, false},
 		"a level's name":     {func(e *experiment.Experiment) { e.Factors[1].Levels[0].Name = "tiny" }, false},
 		"a cell's level":     {func(e *experiment.Experiment) { e.Cells[0].Levels["disk"] = "large" }, false},
 		"a temperature":      {func(e *experiment.Experiment) { e.Cells[0].Temperature = experiment.Warm }, false},
