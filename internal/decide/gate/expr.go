@@ -50,6 +50,22 @@ func (n *node) metrics(visit func(*node)) {
 	}
 }
 
+// Use is a metric that a comparison speaks of.
+type Use struct {
+	Metric string
+	// Cell is where it is taken; "" when that is not said.
+	Cell string
+	// At is its place in the text, in bytes.
+	At int
+}
+
+// Uses lists every metric from left to right, in a claim with a cell of its own.
+func (e Expr) Uses(own string) []Use {
+	var out []Use
+	e.metrics(func(n *node) { out = append(out, Use{n.metric, n.cellIn(own), n.at}) })
+	return out
+}
+
 // String writes the comparison so that [Parse] reads the same one, with every
 // operation in parentheses and every number in plain digits.
 func (e Expr) String() string {

@@ -41,6 +41,8 @@ var facts = map[string]gate.Value{
 	"broken(cold)":          {Low: 2, High: 1},
 	"huge(cold)":            gate.Exactly(1e308),
 	"plain":                 gate.Exactly(7),
+	"wall(single)":          {Lacks: "one run", Trials: []string{"t8"}},
+	"wall(single.foreign)":  {Lacks: "one run", Unattested: "foreign", Trials: []string{"t9"}},
 	"wall(bump/sdk:b4-1.0)": gate.Exactly(100),
 }
 
@@ -77,6 +79,8 @@ func TestJudge(t *testing.T) {
 		"wall(warm) <= 0.25 * wall(cold)":        {gate.Pass, ""},
 		"wall(noisy) <= 0.25 * wall(cold)":       {gate.Unknown, "what is known of the values leaves both possible"},
 		"wall(warm) > 6m30s":                     {gate.Pass, ""},
+		"wall(single) > 0":                       {gate.Unknown, "wall(single): one run"},
+		"wall(single.foreign) > 0":               {gate.Invalid, "wall(single.foreign): foreign"},
 		"wall(warm) > 405s":                      {gate.Unknown, "what is known of the values leaves both possible"},
 		"wall(warm) <= 400":                      {gate.Unknown, "what is known of the values leaves both possible"},
 		"wall(warm) < 400":                       {gate.Fail, ""},
@@ -314,4 +318,15 @@ func FuzzParse(f *testing.F) {
 		}
 		judge(t, text, "cold")
 	})
+}
+
+func TestUses(t *testing.T) {
+	e, problems := gate.Parse("abs(wall(b) / wall - 1) <= 5%", diag.Pos{})
+	if problems != nil {
+		t.Fatal(problems)
+	}
+	want := []gate.Use{{Metric: "wall", Cell: "b", At: 4}, {Metric: "wall", Cell: "own", At: 14}}
+	if d := cmp.Diff(want, e.Uses("own")); d != "" {
+		t.Error(d)
+	}
 }

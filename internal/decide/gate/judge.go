@@ -16,6 +16,9 @@ type Value struct {
 	Text string
 	// Unattested says why the evidence is not valid; empty when it is.
 	Unattested string
+	// Lacks says why nothing is known of the value, of which trials are there;
+	// empty when something is.
+	Lacks string
 	// Trials are the ones that the value comes from.
 	Trials []string
 }
@@ -155,13 +158,16 @@ func (j *judgement) metric(n *node) quantity {
 		name += "(" + cell + ")"
 	}
 	v, ok := j.evidence(n.metric, cell)
+	j.trials = append(j.trials, v.Trials...)
+	if ok && v.Unattested != "" && j.invalid == "" {
+		j.invalid = name + ": " + v.Unattested
+	}
+	if ok && v.Lacks != "" {
+		return j.lack("%s: %s", name, v.Lacks)
+	}
 	if !ok || v.Text == "" && !(v.Low <= v.High) {
 		return j.lack("there is no value of %s", name)
 	}
-	if v.Unattested != "" && j.invalid == "" {
-		j.invalid = name + ": " + v.Unattested
-	}
-	j.trials = append(j.trials, v.Trials...)
 	if v.Text != "" {
 		return quantity{text: v.Text}
 	}

@@ -417,3 +417,24 @@ func TestPropertyStudent(t *testing.T) {
 		}
 	})
 }
+
+// TestMiddle holds an interval that Student's t gives by hand, and what has none.
+func TestMiddle(t *testing.T) {
+	runs := []stat.Value{{V: 100}, {V: 110}, {V: 121}}
+	got, ok := stat.Middle(runs, 0)
+	// log: mean log(110), sd log(1.1), t(0.975, 2) = 4.302653, half = 4.302653 * log(1.1) / sqrt(3)
+	half := math.Exp(4.30265273 * math.Log(1.1) / math.Sqrt(3))
+	for _, x := range [][2]float64{{got.Low, 110 / half}, {got.Value, 110}, {got.High, 110 * half}} {
+		if math.Abs(x[0]/x[1]-1) > 1e-8 {
+			t.Errorf("%v, want %v", x[0], x[1])
+		}
+	}
+	if !ok {
+		t.Error("no interval")
+	}
+	for name, runs := range map[string][]stat.Value{"one": {{V: 1}}, "cut": {{V: 1}, {V: 2, Censored: true}}, "zero": {{V: 1}, {V: 0}}, "none": nil} {
+		if _, ok := stat.Middle(runs, 0); ok {
+			t.Errorf("%s: an interval", name)
+		}
+	}
+}

@@ -142,3 +142,23 @@ func moments(values []Value) (mean, squares float64) {
 	}
 	return mean, squares
 }
+
+// Middle is the geometric mean of the runs of a timed metric with its interval:
+// Student's t of the logarithms. Alpha is the chance that the interval misses it,
+// 0 for [DefaultAlpha]. False with fewer than two runs, with one that was cut
+// short, and with values that are not above 0.
+func Middle(values []Value, alpha float64) (Range, bool) {
+	if len(values) < 2 || !numbers(Metric{Kind: Timed}, values) {
+		return Range{}, false
+	}
+	if _, _, cut := bounds(values); cut {
+		return Range{}, false
+	}
+	if alpha == 0 {
+		alpha = DefaultAlpha
+	}
+	mean, squares := moments(values)
+	n := float64(len(values))
+	half := Quantile(1-alpha/2, n-1) * math.Sqrt(squares/(n-1)/n)
+	return Range{Low: math.Exp(mean - half), Value: math.Exp(mean), High: math.Exp(mean + half)}, true
+}

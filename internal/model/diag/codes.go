@@ -46,6 +46,25 @@ const (
 	LabEmpty         Code = "lab-empty"
 	LabNotFound      Code = "lab-not-found"
 	LabName          Code = "lab-name"
+	LabSyntax        Code = "lab-syntax"
+	LabUnknown       Code = "lab-unknown-field"
+	LabType          Code = "lab-type"
+	LabMissing       Code = "lab-missing"
+	LabValue         Code = "lab-value"
+	LabDuplicate     Code = "lab-duplicate"
+	LabEmpty         Code = "lab-empty"
+	LabNotFound      Code = "lab-not-found"
+	LabName          Code = "lab-name"
+	LabBaseline      Code = "lab-before-baseline"
+	LabDiverged      Code = "lab-diverged"
+	LabUnpinned      Code = "lab-unpinned-ref"
+	LabConfounded    Code = "lab-confounded"
+	LabConcurrency   Code = "lab-concurrency"
+	LabBudget        Code = "lab-over-budget"
+	LabNoBump        Code = "lab-no-bump"
+	LabInert         Code = "lab-inert-factor"
+	LabCliff         Code = "lab-disk-cliff"
+	LabFew           Code = "lab-few-replicates"
 )
 
 // Codes says in one line what each code means. Every code has a case in the
@@ -93,6 +112,25 @@ func Codes() map[Code]string {
 		LabEmpty:         "the lab file is empty",
 		LabNotFound:      "a file or folder that the lab file names cannot be read",
 		LabName:          "the lab file speaks of a factor, level, cell, claim or metric that does not exist",
+		LabSyntax:        "the lab file is not YAML",
+		LabUnknown:       "the lab file has a field that does not exist",
+		LabType:          "a field of the lab file has a value of the wrong type",
+		LabMissing:       "a required field of the lab file is missing",
+		LabValue:         "a field of the lab file has a value that is not allowed",
+		LabDuplicate:     "two entries of the lab file have the same name, levels or value",
+		LabEmpty:         "the lab file is empty",
+		LabNotFound:      "a file or folder that the lab file names cannot be read",
+		LabName:          "the lab file speaks of a factor, level, cell, claim or metric that does not exist",
+		LabBaseline:      "a level of a factor is a commit that comes before the baseline",
+		LabDiverged:      "a level of a factor is a commit that does not descend from the baseline",
+		LabUnpinned:      "a commit is named by something that can come to mean another one",
+		LabConfounded:    "a claim compares cells between which several things change at once",
+		LabConcurrency:   "a claim compares times of cells that run unlike numbers of solves at once",
+		LabBudget:        "the trials are expected to take more than the budget of the experiment",
+		LabNoBump:        "no cell starts from what another level left, so inputs that change with every commit are not seen",
+		LabInert:         "a factor changes nothing that a build depends on",
+		LabCliff:         "what a cell takes is only known from the other side of a full disk",
+		LabFew:           "times are asked for, and a cell has one trial",
 	}
 }
 
@@ -141,5 +179,24 @@ func Advice() map[Code]string {
 		LabEmpty:         "say what is built: `fleet: fleet.yaml`",
 		LabNotFound:      "check the path: it is relative to the folder of the lab file",
 		LabName:          "use the name that is suggested",
+		LabSyntax:        "mend the line; quote text that holds `: ` or begins with `*`, `&` or `@`",
+		LabUnknown:       "use the field that is suggested, or remove it",
+		LabType:          "give it a value of the type that the message names",
+		LabMissing:       "add the field",
+		LabValue:         "use a value that the help names",
+		LabDuplicate:     "rename or remove one of them",
+		LabEmpty:         "say what is built: `fleet: fleet.yaml`",
+		LabNotFound:      "check the path: it is relative to the folder of the lab file",
+		LabName:          "use the name that is suggested",
+		LabBaseline:      "exchange the levels, or take a commit after the baseline",
+		LabDiverged:      "take commits of one line of history: rebase one of them, or begin where they part",
+		LabUnpinned:      "write the whole hash",
+		LabConfounded:    "add the cells in which one of them changes alone",
+		LabConcurrency:   "compare cells with the same `jobs`, or counts and bytes instead of times",
+		LabBudget:        "drop cells or replicates, or raise `budget`",
+		LabNoBump:        "add `bump` to `temperatures`",
+		LabInert:         "drop the factor, or look whether the fleet reads its source",
+		LabCliff:         "run the cell once to learn what it takes: less or more disk changes how often steps are made again",
+		LabFew:           "set `replicates: 2` or more",
 	}
 }

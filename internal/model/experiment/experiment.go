@@ -228,8 +228,8 @@ type Gate struct {
 
 // Budget is the most that an experiment may take; 0 means no limit.
 type Budget struct {
-	Time  time.Duration `json:"time,omitempty"`  // of all trials together
-	Bytes int64         `json:"bytes,omitempty"` // written by all trials together
+	Time  time.Duration `json:"time,omitempty"`  // of all trials, one after the other
+	Bytes int64         `json:"bytes,omitempty"` // of disk: the peaks of all trials together
 	Pos   diag.Pos      `json:"-"`
 }
 
