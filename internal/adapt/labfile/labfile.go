@@ -62,8 +62,12 @@ func Parse(path string, text []byte, readFile func(string) ([]byte, error), lang
 }
 
 func read(path string, text []byte, readFile func(string) ([]byte, error), stat func(string) (fs.FileInfo, error), language Language) (*experiment.Experiment, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, diag.Wrap(diag.Infra, "working folder", err)
+	}
 	doc, root := yamldoc.Open(format(), path, text)
-	p := &parser{Doc: doc, dir: filepath.Dir(path), read: readFile, stat: stat, language: language}
+	p := &parser{Doc: doc, dir: filepath.Dir(path), folder: filepath.Base(filepath.Dir(abs)), read: readFile, stat: stat, language: language}
 	var e *experiment.Experiment
 	if root != nil {
 		e = p.experiment(root)
@@ -87,6 +91,7 @@ func format() yamldoc.Format {
 type parser struct {
 	*yamldoc.Doc
 	dir      string // the file's folder, as people named it
+	folder   string // its name
 	read     func(string) ([]byte, error)
 	stat     func(string) (fs.FileInfo, error) // nil: files are not looked for
 	language Language
@@ -101,7 +106,7 @@ func (p *parser) experiment(root *yamldoc.Node) *experiment.Experiment {
 		return nil
 	}
 	p.e = &experiment.Experiment{
-		Name:       o.Text("name", filepath.Base(p.dir)),
+		Name:       o.Text("name", p.folder),
 		Replicates: max(1, o.Count("replicates", 1000)),
 		Seed:       uint64(max(1, o.Count("seed", 1<<31-1))),
 		Budget:     p.budget(o),

@@ -95,12 +95,19 @@ func (c *checks) ancestry(f experiment.Factor, search bisect.Plan, levels []expe
 			c.plan.Refusals.Add(diag.LabDuplicate, l.Pos, "give it another commit, or remove it", "the level %s of %s is a commit that another level is already", l.Name, f.Name)
 		case m.Baseline && m.Fault == bisect.Ancestor:
 			c.plan.Refusals.Add(diag.LabBaseline, l.Pos, "exchange the levels, or take a commit after the baseline",
-				"the level %s of %s is %d commits before the baseline %s", l.Name, f.Name, m.Distance, base.Name)
+				"the level %s of %s is %s before the baseline %s", l.Name, f.Name, commits(m.Distance), base.Name)
 		case m.Baseline && m.Fault == bisect.Diverged:
 			c.plan.Refusals.Add(diag.LabDiverged, l.Pos, "take commits of one line of history",
-				"the level %s of %s does not descend from the baseline %s: it lacks %d of its commits", l.Name, f.Name, base.Name, m.Distance)
+				"the level %s of %s does not descend from the baseline %s, and lacks %s of it", l.Name, f.Name, base.Name, commits(m.Distance))
 		}
 	}
+}
+
+func commits(n int) string {
+	if n == 1 {
+		return "1 commit"
+	}
+	return fmt.Sprintf("%d commits", n)
 }
 
 // inert warns of a factor that no fingerprint depends on. Knobs never are part of

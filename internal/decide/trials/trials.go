@@ -29,6 +29,8 @@ type Facts struct {
 	Fingerprint func(setting string) (graph.Digest, bool)
 	// Expect is what a cell took before.
 	Expect func(experiment.Cell) (Expectation, bool)
+	// Unchecked says what could not be looked at, and why; it goes into the plan.
+	Unchecked []string
 }
 
 // Expectation is what one trial of a cell took.
@@ -76,6 +78,8 @@ type Plan struct {
 	// results must know.
 	Refusals diag.List `json:"refusals"`
 	Warnings diag.List `json:"warnings"`
+	// Unchecked is what could not be looked at, and why.
+	Unchecked []string `json:"unchecked,omitempty"`
 }
 
 // Trial is one run of a cell.
@@ -104,7 +108,7 @@ type Cell struct {
 // Make plans an experiment that keeps its invariants. Claims that do not parse
 // count for nothing.
 func Make(e *experiment.Experiment, facts Facts) *Plan {
-	p := &Plan{Experiment: e.Name, Digest: e.Digest(), Timed: timed(e), Refusals: diag.List{}, Warnings: diag.List{}, Seeds: []string{}}
+	p := &Plan{Experiment: e.Name, Digest: e.Digest(), Timed: timed(e), Refusals: diag.List{}, Warnings: diag.List{}, Seeds: []string{}, Unchecked: facts.Unchecked}
 	c := &checks{e: e, facts: facts, plan: p}
 	for _, cell := range e.Cells {
 		row := Cell{ID: cell.ID()}

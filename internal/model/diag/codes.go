@@ -46,15 +46,6 @@ const (
 	LabEmpty         Code = "lab-empty"
 	LabNotFound      Code = "lab-not-found"
 	LabName          Code = "lab-name"
-	LabSyntax        Code = "lab-syntax"
-	LabUnknown       Code = "lab-unknown-field"
-	LabType          Code = "lab-type"
-	LabMissing       Code = "lab-missing"
-	LabValue         Code = "lab-value"
-	LabDuplicate     Code = "lab-duplicate"
-	LabEmpty         Code = "lab-empty"
-	LabNotFound      Code = "lab-not-found"
-	LabName          Code = "lab-name"
 	LabBaseline      Code = "lab-before-baseline"
 	LabDiverged      Code = "lab-diverged"
 	LabUnpinned      Code = "lab-unpinned-ref"
@@ -103,15 +94,6 @@ func Codes() map[Code]string {
 		HistoryOrder:     "commits are not named from the oldest to the newest",
 		HistoryDuplicate: "a commit is named twice",
 		HistoryDiverged:  "commits are on lines of development that parted, so that neither came after the other",
-		LabSyntax:        "the lab file is not YAML",
-		LabUnknown:       "the lab file has a field that does not exist",
-		LabType:          "a field of the lab file has a value of the wrong type",
-		LabMissing:       "a required field of the lab file is missing",
-		LabValue:         "a field of the lab file has a value that is not allowed",
-		LabDuplicate:     "two entries of the lab file have the same name, levels or value",
-		LabEmpty:         "the lab file is empty",
-		LabNotFound:      "a file or folder that the lab file names cannot be read",
-		LabName:          "the lab file speaks of a factor, level, cell, claim or metric that does not exist",
 		LabSyntax:        "the lab file is not YAML",
 		LabUnknown:       "the lab file has a field that does not exist",
 		LabType:          "a field of the lab file has a value of the wrong type",
@@ -170,15 +152,6 @@ func Advice() map[Code]string {
 		HistoryOrder:     "name the older one first",
 		HistoryDuplicate: "name each commit once",
 		HistoryDiverged:  "compare each with where the lines parted: `git merge-base`",
-		LabSyntax:        "mend the line; quote text that holds `: ` or begins with `*`, `&` or `@`",
-		LabUnknown:       "use the field that is suggested, or remove it",
-		LabType:          "give it a value of the type that the message names",
-		LabMissing:       "add the field",
-		LabValue:         "use a value that the help names",
-		LabDuplicate:     "rename or remove one of them",
-		LabEmpty:         "say what is built: `fleet: fleet.yaml`",
-		LabNotFound:      "check the path: it is relative to the folder of the lab file",
-		LabName:          "use the name that is suggested",
 		LabSyntax:        "mend the line; quote text that holds `: ` or begins with `*`, `&` or `@`",
 		LabUnknown:       "use the field that is suggested, or remove it",
 		LabType:          "give it a value of the type that the message names",
