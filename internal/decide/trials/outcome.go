@@ -57,4 +57,3 @@ func (r Results) Runs() Runs {
 func (r Results) Contaminated() Results {
 	return slices.DeleteFunc(slices.Clone(r), func(o Outcome) bool { return len(o.Faults) == 0 })
 }
-
