@@ -37,6 +37,8 @@ type grant struct {
 	repo string // to pull from, and to push to when push
 	push bool
 	from string // to pull from too, for mounts
+	// remove is to delete, too.
+	remove bool
 }
 
 func (g grant) none() bool { return g.repo == "" }
@@ -45,7 +47,11 @@ func (g grant) scopes() []string {
 	if !g.push {
 		return []string{"repository:" + g.repo + ":pull"}
 	}
-	s := []string{"repository:" + g.repo + ":pull,push"}
+	actions := "pull,push"
+	if g.remove {
+		actions += ",delete"
+	}
+	s := []string{"repository:" + g.repo + ":" + actions}
 	if g.from != "" && g.from != g.repo {
 		s = append(s, "repository:"+g.from+":pull")
 	}

@@ -144,9 +144,14 @@ func (f Fleet) InNamespace(ns string, style NamespaceStyle) Fleet {
 		images[i] = im
 	}
 	f.Images = images
-	args := make(map[string]string, len(f.Recipe.Args)+1)
+	return f.WithArgs(map[string]string{"BUILDKIT_CACHE_MOUNT_NS": ns})
+}
+
+// WithArgs returns f with build arguments of the recipe set. An image's own win.
+func (f Fleet) WithArgs(set map[string]string) Fleet {
+	args := make(map[string]string, len(f.Recipe.Args)+len(set))
 	maps.Copy(args, f.Recipe.Args)
-	args["BUILDKIT_CACHE_MOUNT_NS"] = ns
+	maps.Copy(args, set)
 	f.Recipe.Args = args
 	return f
 }

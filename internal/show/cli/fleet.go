@@ -28,13 +28,15 @@ type fleetFlags struct {
 	// selectFile, where and sample are as given; "" when not.
 	selectFile, where, sample string
 	profiles                  []string
-	namespace                 string
-	style                     string
-	force                     bool
-	skip                      string
-	strategy                  string
-	bases                     string
-	strict                    bool
+	// args are NAME=VALUE.
+	args      []string
+	namespace string
+	style     string
+	force     bool
+	skip      string
+	strategy  string
+	bases     string
+	strict    bool
 	// offline and baseConfig, a path or "", are for commands that only plan.
 	offline bool
 	// ref, when set, is the commit to take the recipe from, whatever the file says.
@@ -64,6 +66,7 @@ func (f *fleetFlags) selection(c *cobra.Command) {
 		fl.StringVar(&f.sample, "sample", "", "a random choice of `n[@seed]` images, the same whatever their order")
 	}
 	fl.StringSliceVar(&f.profiles, "profile", nil, "apply the `profile` of the fleet file after those that it applies itself; may be repeated")
+	fl.StringArrayVar(&f.args, "build-arg", nil, "set a build argument of the recipe, `NAME=VALUE`, over that of the fleet file; an image's own wins; may be repeated")
 	fl.IntVar(&f.limit, "limit", 0, "at most `n` images, in declared order; 0 means all")
 }
 
@@ -133,8 +136,25 @@ func (f *fleetFlags) load(ctx context.Context, a *app, args []string) (*fleet.Fl
 	if err != nil {
 		return nil, err
 	}
-	moved := fl.InNamespace(f.namespace, fleet.NamespaceStyle(f.style))
+	set, err := buildArgs(f.args)
+	if err != nil {
+		return nil, err
+	}
+	moved := fl.InNamespace(f.namespace, fleet.NamespaceStyle(f.style)).WithArgs(set)
 	return &moved, nil
+}
+
+// buildArgs reads NAME=VALUE.
+func buildArgs(flags []string) (map[string]string, error) {
+	args := map[string]string{}
+	for _, flag := range flags {
+		name, value, ok := strings.Cut(flag, "=")
+		if !ok || name == "" {
+			return nil, badFlag("build-arg", flag, diag.Errorf(diag.Usage, "write NAME=VALUE", "it sets nothing"))
+		}
+		args[name] = value
+	}
+	return args, nil
 }
 
 // reading is how a fleet file is read with the selection flags.
@@ -281,5 +301,9 @@ func (a *app) open(ctx context.Context, f *fleetFlags, args []string) (*engine.E
 
 // choices are the flags that make it another run of the same fleet.
 func (f *fleetFlags) choices() string {
-	return fmt.Sprintf("force=%t skip=%s strategy=%s", f.force, f.skip, f.strategy)
+	text := fmt.Sprintf("force=%t skip=%s strategy=%s", f.force, f.skip, f.strategy)
+	if len(f.args) > 0 {
+		text += fmt.Sprintf(" build-arg=%q", f.args)
+	}
+	return text
 }

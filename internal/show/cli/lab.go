@@ -29,7 +29,7 @@ func (a *app) labCommand() *cobra.Command {
 		},
 	}
 	c.Args = oneOf(c)
-	c.AddCommand(a.labPlanCommand(), a.labGateCommand())
+	c.AddCommand(a.labPlanCommand(), a.labRunCommand(), a.labCollectCommand(), a.labCleanCommand(), a.labGateCommand())
 	return c
 }
 
