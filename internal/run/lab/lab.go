@@ -79,7 +79,8 @@ type Lab struct {
 	seeds    sync.Mutex // held while one is made
 	mu       sync.Mutex
 	settings map[string]*setting
-	wanted   map[string]trials.Wanted // what the trials so far show, by setting
+	levels   map[string]experiment.Levels // of settings that are no cell's
+	wanted   map[string]trials.Wanted     // what the trials so far show, by setting
 	spent    time.Duration
 }
 
@@ -94,7 +95,7 @@ func Open(ctx context.Context, o Options) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{o: o, unlock: unlock, settings: map[string]*setting{}, wanted: map[string]trials.Wanted{}}
+	l := &Lab{o: o, unlock: unlock, settings: map[string]*setting{}, levels: map[string]experiment.Levels{}, wanted: map[string]trials.Wanted{}}
 	if err := l.begin(ctx); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -148,7 +149,9 @@ func (l *Lab) Run(ctx context.Context, p *trials.Plan, cells []string) error {
 	ended := map[string]bool{}
 	for _, o := range done {
 		ended[o.ID] = true
-		l.learn(o)
+		if c, ok := l.o.Experiment.Cell(o.Cell); ok {
+			l.learn(o, c)
+		}
 	}
 	var todo []trials.Trial
 	for _, t := range p.Trials {

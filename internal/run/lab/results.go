@@ -39,11 +39,8 @@ func ReadResults(dir string) (trials.Results, error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if err == nil && o.Run != "" {
-			var r *reading
-			if r, err = readRun(RunDir(dir, o), known{}); err == nil {
-				o.Summary = r.summary
-			}
+		if err == nil {
+			err = withSummary(dir, &o)
 		}
 		if err != nil {
 			return nil, err
@@ -52,6 +49,18 @@ func ReadResults(dir string) (trials.Results, error) {
 	}
 	slices.SortFunc(out, func(a, b trials.Outcome) int { return strings.Compare(a.ID, b.ID) })
 	return out, nil
+}
+
+// withSummary reads the run of a trial.
+func withSummary(dir string, o *trials.Outcome) error {
+	if o.Run == "" {
+		return nil
+	}
+	r, err := readRun(RunDir(dir, *o), known{})
+	if err == nil {
+		o.Summary = r.summary
+	}
+	return err
 }
 
 // RunDir is the folder of a trial's run.

@@ -50,11 +50,21 @@ func (l *Lab) setting(ctx context.Context, name string) (*setting, error) {
 	s := l.settings[name]
 	if s == nil {
 		s = &setting{name: name, levels: l.o.Experiment.Setting(name)}
+		if levels, ok := l.levels[name]; ok {
+			s.levels = levels
+		}
 		l.settings[name] = s
 	}
 	l.mu.Unlock()
 	s.once.Do(func() { s.err = l.prepare(ctx, s) })
 	return s, s.err
+}
+
+// define names levels that no cell has.
+func (l *Lab) define(name string, levels experiment.Levels) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.levels[name] = levels
 }
 
 func (l *Lab) prepare(ctx context.Context, s *setting) error {

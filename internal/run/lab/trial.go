@@ -45,16 +45,23 @@ func (l *Lab) Trial(ctx context.Context, t trials.Trial) (*trials.Outcome, error
 	if !ok {
 		return nil, diag.Errorf(diag.Internal, "", "trial %s is of no cell", t.ID)
 	}
+	return l.trial(ctx, t, c)
+}
+
+func (l *Lab) trial(ctx context.Context, t trials.Trial, c experiment.Cell) (*trials.Outcome, error) {
 	var done trials.Outcome
 	dir := filepath.Join(l.o.Dir, "trials", folder(t.ID))
 	if err := readJSON(filepath.Join(dir, trialFile), &done); !errors.Is(err, fs.ErrNotExist) {
+		if err == nil {
+			err = withSummary(l.o.Dir, &done)
+		}
 		return &done, err
 	}
 	s, err := l.setting(ctx, c.Setting)
 	if err != nil {
 		return nil, err
 	}
-	sd, err := l.startFrom(ctx, t)
+	sd, err := l.startFrom(ctx, t, c)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +78,7 @@ func (l *Lab) Trial(ctx context.Context, t trials.Trial) (*trials.Outcome, error
 	if err := writeJSON(filepath.Join(dir, trialFile), o); err != nil {
 		return nil, err
 	}
-	l.learn(*o)
+	l.learn(*o, c)
 	l.tell(News{What: "trial", Name: t.ID, Outcome: o, Ended: true, Took: time.Since(began)})
 	return o, nil
 }
@@ -98,14 +105,13 @@ func (l *Lab) expected(c experiment.Cell, sd *seed) trials.Wanted {
 const everywhere = "/"
 
 // learn lets a trial that counts say what those after it are held against.
-func (l *Lab) learn(o trials.Outcome) {
+func (l *Lab) learn(o trials.Outcome, c experiment.Cell) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if o.Summary != nil && o.Summary.WallSeconds != nil {
 		l.spent += time.Duration(*o.Summary.WallSeconds * float64(time.Second))
 	}
-	c, ok := l.o.Experiment.Cell(o.Cell)
-	if len(o.Faults) > 0 || !ok {
+	if len(o.Faults) > 0 {
 		return
 	}
 	w, all := l.wanted[c.Setting], l.wanted[everywhere]
@@ -122,8 +128,8 @@ func (l *Lab) learn(o trials.Outcome) {
 }
 
 // startFrom is the seed of a trial, built when it is not there; nil for nothing.
-func (l *Lab) startFrom(ctx context.Context, t trials.Trial) (*seed, error) {
-	if t.Seed == "" && !l.seeded(t) {
+func (l *Lab) startFrom(ctx context.Context, t trials.Trial, c experiment.Cell) (*seed, error) {
+	if c.Temperature == experiment.Cold {
 		return nil, nil
 	}
 	l.seeds.Lock() // one at a time: trials that wait for the same one start together
@@ -160,13 +166,6 @@ func (l *Lab) startFrom(ctx context.Context, t trials.Trial) (*seed, error) {
 	}
 	l.tell(News{What: "seed", Name: t.Seed, Ended: true, Took: sd.Took})
 	return sd, nil
-}
-
-// seeded tells whether a trial starts from a state: an experiment without factors
-// has a setting without a name.
-func (l *Lab) seeded(t trials.Trial) bool {
-	c, _ := l.o.Experiment.Cell(t.Cell)
-	return c.Temperature != experiment.Cold
 }
 
 // attempt is one trial, or seed, on its way.

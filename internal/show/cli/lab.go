@@ -23,13 +23,13 @@ import (
 func (a *app) labCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "lab",
-		Short: "Plan experiments, and judge what runs say of them",
+		Short: "Answer questions about builds: what got slower, since when, because of what",
 		RunE: func(c *cobra.Command, _ []string) error {
 			return c.Help()
 		},
 	}
 	c.Args = oneOf(c)
-	c.AddCommand(a.labPlanCommand(), a.labRunCommand(), a.labCollectCommand(), a.labCleanCommand(), a.labGateCommand())
+	c.AddCommand(a.labPlanCommand(), a.labRunCommand(), a.labBisectCommand(), a.labCollectCommand(), a.labCleanCommand(), a.labGateCommand())
 	return c
 }
 

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +16,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/run/lab"
+	"github.com/lapstrake/lapstrake/internal/show/text"
 )
 
 // labFlags are the flags of commands that work in an experiment's folder.
@@ -90,11 +90,11 @@ func (a *app) labNews(n lab.News) {
 	case !n.Ended:
 		line += " …"
 	case n.Outcome == nil:
-		line += fmt.Sprintf(" is there after %s", n.Took.Round(time.Second/10))
+		line += fmt.Sprintf(" is there after %s", text.Duration(n.Took))
 	case len(n.Outcome.Faults) > 0:
 		line += " does not count: " + n.Outcome.Faults[0].Detail
 	default:
-		line += fmt.Sprintf(" took %s", n.Took.Round(time.Second/10))
+		line += fmt.Sprintf(" took %s", text.Duration(n.Took))
 		if n.Outcome.Exit != 0 {
 			line += fmt.Sprintf(", and its build ended with exit code %d", n.Outcome.Exit)
 		}
