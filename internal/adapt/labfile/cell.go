@@ -178,9 +178,13 @@ func (p *parser) cellLevels(o yamldoc.Object) experiment.Levels {
 	return out
 }
 
-// unused reports levels that no cell has: nothing would be said of them.
+// unused reports levels that no cell has: nothing would be said of them. Commits
+// may be there for a bisection.
 func (p *parser) unused(settings []setting) {
 	for _, f := range p.e.Factors {
+		if f.Kind.Commit() {
+			continue
+		}
 		for _, l := range f.Levels {
 			if !slices.ContainsFunc(settings, func(s setting) bool { return s.levels[f.Name] == l.Name }) {
 				p.Problem(diag.LabValue, l.Pos, "give it a cell, or remove it", "no cell has the level %s of %s", l.Name, f.Name)

@@ -82,6 +82,10 @@ type Lab struct {
 	levels   map[string]experiment.Levels // of settings that are no cell's
 	wanted   map[string]trials.Wanted     // what the trials so far show, by setting
 	spent    time.Duration
+
+	// tamper, when not nil, is called with an attempt that is about to be looked
+	// at: tests contaminate it.
+	tamper func(*attempt) error
 }
 
 // Open makes or opens the folder of an experiment, for this process alone. One

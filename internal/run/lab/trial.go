@@ -187,6 +187,11 @@ type attempt struct {
 	sum   *summary.Summary
 }
 
+// seedState is the state of a seed.
+func (l *Lab) seedState(name string) string {
+	return filepath.Join(l.o.Dir, "seeds", folder(name), "state")
+}
+
 func (a *attempt) state() string { return filepath.Join(a.dir, "state") }
 func (a *attempt) log() string   { return filepath.Join(a.dir, "output.log") }
 
@@ -202,6 +207,14 @@ func (a *attempt) run(ctx context.Context) error {
 		return err
 	}
 	if err := a.begin(ctx); err != nil {
+		return err
+	}
+	if t := a.lab.tamper; t != nil {
+		if err := t(a); err != nil {
+			return err
+		}
+	}
+	if err := a.readMark(); err != nil {
 		return err
 	}
 	a.host = thisHost()
@@ -258,15 +271,24 @@ func (a *attempt) fromSeed(ctx context.Context) error {
 	if err := os.Remove(a.state()); err != nil {
 		return diag.Wrap(diag.Infra, "trial", err)
 	}
-	if err := cloneState(ctx, filepath.Join(a.lab.o.Dir, "seeds", folder(a.seedOf), "state"), a.state()); err != nil {
+	if err := cloneState(ctx, a.lab.seedState(a.seedOf), a.state()); err != nil {
 		return err
 	}
+	return a.copyCache(ctx)
+}
+
+// readMark reads which state this one is a copy of. A seed has its own mark by
+// then, and started from nothing.
+func (a *attempt) readMark() error {
+	if a.keep {
+		return nil
+	}
 	mark, err := os.ReadFile(filepath.Join(a.state(), markFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return diag.Wrap(diag.Infra, "trial", err)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
 	a.seen.SeedMark = string(mark)
-	return a.copyCache(ctx)
+	return diag.Wrap(diag.Infra, "trial", err)
 }
 
 func isDir(path string) bool {
@@ -385,7 +407,7 @@ func (a *attempt) made() (known, error) {
 	if a.seed == nil {
 		return known{}, nil
 	}
-	dir := runlog.Dir(filepath.Join(a.lab.o.Dir, "seeds", folder(a.seedOf), "state"), a.seed.Run)
+	dir := runlog.Dir(a.lab.seedState(a.seedOf), a.seed.Run)
 	r, err := readRun(dir, known{})
 	if err != nil {
 		return known{}, err
