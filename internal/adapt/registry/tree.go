@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
+	"slices"
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
@@ -93,18 +95,25 @@ func (s *Store) Repositories(ctx context.Context, host string) ([]string, error)
 		return nil, err
 	}
 	u := *at.url("tags", "list")
-	u.Path, u.RawQuery = "/v2/_catalog", "n=100000"
-	var data []byte
-	err = s.do(ctx, call{
-		what: "list the repositories of " + host, host: at.host, method: http.MethodGet, url: &u,
-		want: []int{http.StatusOK}, read: keep(&data, maxDocument),
-	})
-	if err != nil {
-		return nil, err
+	u.Path = "/v2/_catalog"
+	var out []string
+	for last := ""; ; last = out[len(out)-1] {
+		u.RawQuery = url.Values{"n": {"1000"}, "last": {last}}.Encode()
+		var data []byte
+		err = s.do(ctx, call{
+			what: "list the repositories of " + host, host: at.host, method: http.MethodGet, url: &u,
+			want: []int{http.StatusOK}, read: keep(&data, maxDocument),
+		})
+		if err != nil {
+			return nil, err
+		}
+		var list struct{ Repositories []string }
+		if err := json.Unmarshal(data, &list); err != nil {
+			return nil, diag.Errorf(diag.Infra, "", "list the repositories of %s: %w", host, err)
+		}
+		if len(list.Repositories) == 0 || slices.Contains(out, list.Repositories[0]) {
+			return out, nil
+		}
+		out = append(out, list.Repositories...)
 	}
-	var list struct{ Repositories []string }
-	if err := json.Unmarshal(data, &list); err != nil {
-		return nil, diag.Errorf(diag.Infra, "", "list the repositories of %s: %w", host, err)
-	}
-	return list.Repositories, nil
 }
