@@ -43,6 +43,8 @@ func newApp(ctx context.Context, root string, auth *authority, durable bool) (a 
 // follows deletions, because nobody else writes to the folder.
 func settings(root string, auth *authority) *configuration.Configuration {
 	c := &configuration.Configuration{
+		Catalog: configuration.Catalog{MaxEntries: 1000}, // what the program itself has
+
 		Storage: configuration.Storage{
 			"filesystem": configuration.Parameters{"rootdirectory": root, "maxthreads": 256},
 			"cache":      configuration.Parameters{"blobdescriptor": "inmemory", "blobdescriptorsize": 1 << 17},
