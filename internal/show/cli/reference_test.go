@@ -88,7 +88,7 @@ func command(b *strings.Builder, c *cobra.Command, level string) {
 		text = c.Short
 	}
 	line := strings.TrimSuffix(c.UseLine(), " [flags]")
-	if c.HasSubCommands() {
+	if c.HasSubCommands() && c.Use == c.Name() {
 		line = c.CommandPath() + " COMMAND"
 	}
 	fmt.Fprintf(b, "%s %s\n\n%s.\n\n    %s\n\n", level, c.CommandPath(), strings.TrimSuffix(text, "."), line)
