@@ -110,6 +110,26 @@ func (p *parser) level(l *experiment.Level, f experiment.Factor) {
 	}
 }
 
+// constants reads the knobs that all trials have.
+func (p *parser) constants(o yamldoc.Object) {
+	for _, entry := range o.Names("knobs") {
+		value, ok := p.Scalar(entry.Value, yamldoc.Join("knobs", entry.Name))
+		if !ok || !p.known(p.Pos(entry.Key), "knob", entry.Name, knobs()) {
+			continue
+		}
+		if slices.ContainsFunc(p.e.Factors, func(f experiment.Factor) bool { return f.Kind == experiment.Knob && f.Target == entry.Name }) {
+			p.Problem(diag.LabDuplicate, p.Pos(entry.Key), "remove it, or the factor", "the knob %s is a factor, too", entry.Name)
+		}
+		if err := knobValue(entry.Name, value); err != nil {
+			p.Problem(diag.LabValue, p.Pos(entry.Value), diag.HelpOf(err), "knobs.%s cannot be %q: %v", entry.Name, value, err)
+		}
+		if p.e.Knobs == nil {
+			p.e.Knobs = map[string]string{}
+		}
+		p.e.Knobs[entry.Name] = value
+	}
+}
+
 // knobValue is what is wrong with a knob's value.
 func knobValue(knob, value string) error {
 	allowed := experiment.Knobs()[knob]

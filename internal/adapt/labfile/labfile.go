@@ -100,7 +100,7 @@ type parser struct {
 
 // experiment reads the whole file from its root.
 func (p *parser) experiment(root *yamldoc.Node) *experiment.Experiment {
-	o, ok := p.Object(root, "", "name", "fleet", "command", "factors", "temperatures", "cells", "controls",
+	o, ok := p.Object(root, "", "name", "fleet", "command", "knobs", "factors", "temperatures", "cells", "controls",
 		"replicates", "seed", "metrics", "claims", "predictions", "gates", "budget")
 	if !ok {
 		return nil
@@ -117,6 +117,7 @@ func (p *parser) experiment(root *yamldoc.Node) *experiment.Experiment {
 	}
 	p.built(o)
 	p.factors(o)
+	p.constants(o)
 	p.cells(o)
 	p.controls(o)
 	for _, it := range o.Texts("metrics") {

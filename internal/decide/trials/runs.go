@@ -160,12 +160,9 @@ func bounds(m metric.Metric, values []stat.Value, out *gate.Value) {
 // unattested says why a run is no trial of a cell; empty when nothing speaks
 // against it.
 func (s *seen) unattested(c experiment.Cell, r *summary.Summary) string {
-	skips := slices.ContainsFunc(s.e.Factors, func(f experiment.Factor) bool {
-		return f.Kind == experiment.Knob && f.Target == "skip"
-	})
 	t := r.Temperature
 	switch {
-	case r.Skipped+r.Retagged > 0 && !skips:
+	case r.Skipped+r.Retagged > 0 && !s.e.Skips(c.Levels):
 		return fmt.Sprintf("%d images were in place already, and were not built", r.Skipped+r.Retagged)
 	case c.Temperature != experiment.Cold:
 		return ""

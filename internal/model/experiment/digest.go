@@ -9,7 +9,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 )
 
-// Digest is over what trials do: what is built, the factors with their levels'
+// Digest is over what trials do: what is built, the knobs, the factors with their levels'
 // values, and the levels, temperature and seed of every setting. It depends on no
 // order. What is asked of the trials (claims, gates, waivers, replicates, the
 // budget) is no part of it: asking again, or more often, must not make other
@@ -28,9 +28,10 @@ func (e *Experiment) Digest() graph.Digest {
 		V       int
 		Fleet   string
 		Command []string
+		Knobs   map[string]string `json:",omitempty"`
 		Factors map[string]factor
 		Cells   map[string]cell
-	}{1, e.Fleet, e.Command, map[string]factor{}, map[string]cell{}}
+	}{1, e.Fleet, e.Command, e.Knobs, map[string]factor{}, map[string]cell{}}
 	for _, f := range e.Factors {
 		levels := map[string]string{}
 		for _, l := range f.Levels {

@@ -26,6 +26,8 @@ type Experiment struct {
 	// else's build, which a trial records. One of them is given.
 	Fleet   string   `json:"fleet,omitempty"`
 	Command []string `json:"command,omitempty"`
+	// Knobs are settings that all trials have, by name; see the function Knobs.
+	Knobs map[string]string `json:"knobs,omitempty"`
 	// Factors are in the order of the file.
 	Factors []Factor `json:"factors"`
 	// Cells are in the order of the file, controls last.
@@ -68,6 +70,7 @@ func (k Kind) Commit() bool { return k == Ref || k == Submodule }
 const (
 	KnobDisk = "disk-budget" // as fleet.ParseDisk reads it
 	KnobJobs = "jobs"        // solves at once, from 1
+	KnobSkip = "skip"        // what is not built again; "none" builds everything
 )
 
 // Knobs are the settings that can be varied. They change how a trial runs and
@@ -78,7 +81,7 @@ const (
 func Knobs() map[string][]string {
 	return map[string][]string{
 		KnobDisk: nil, KnobJobs: nil, "bases": {"check", "cached"}, "cache": {"registry", "none"},
-		"skip": {"none", "key", "tag"}, "strategy": {"auto", "build"},
+		KnobSkip: {"none", "key", "tag"}, "strategy": {"auto", "build"},
 	}
 }
 
@@ -251,6 +254,17 @@ func (e *Experiment) Factor(name string) (Factor, bool) {
 	return e.Factors[i], true
 }
 
+// Skips tells whether trials of some levels leave out images that exist.
+func (e *Experiment) Skips(l Levels) bool {
+	value := e.Knobs[KnobSkip]
+	for _, f := range e.Factors {
+		if level, ok := f.Level(l[f.Name]); ok && f.Kind == Knob && f.Target == KnobSkip {
+			value = level.Value
+		}
+	}
+	return value != "" && value != "none"
+}
+
 // Setting returns the levels of a setting; nil when there is none of the name.
 func (e *Experiment) Setting(name string) Levels {
 	for _, c := range e.Cells {
@@ -331,7 +345,7 @@ var (
 // letters, digits, dots, dashes and underscores, at most 64.
 func ValidName(s string) bool { return name.MatchString(s) }
 
-// Check returns what does not hold of e, or nil: names are valid and distinct;
+// Check returns what does not hold of e, or nil: no knob is a factor, too; names are valid and distinct;
 // every factor has two levels or more with distinct values; every cell has one
 // level of each factor, distinct ids, and a seed of other levels exactly when it
 // is a bump; controls have the cell that they repeat; predictions and gates speak
@@ -341,6 +355,11 @@ func (e *Experiment) Check() error {
 	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf("experiment: "+format, args...)) }
 	if (e.Fleet == "") == (len(e.Command) == 0) {
 		fail("one of a fleet and a command is built")
+	}
+	for name := range e.Knobs {
+		if slices.ContainsFunc(e.Factors, func(f Factor) bool { return f.Kind == Knob && f.Target == name }) {
+			fail("the knob %s is a factor, too", name)
+		}
 	}
 	if e.Replicates < 1 || len(e.Cells) == 0 {
 		fail("%d replicates of %d cells", e.Replicates, len(e.Cells))

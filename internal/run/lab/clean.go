@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
-	"github.com/lapstrake/lapstrake/internal/model/fleet"
 )
 
 // Clean deletes what the experiment's trials and seeds wrote in the registry, and
@@ -50,13 +49,7 @@ func (l *Lab) Clean(ctx context.Context, all bool) error {
 
 // unpublish deletes every tag under the names of one trial.
 func (s *setting) unpublish(ctx context.Context, at names) error {
-	repos := map[string]bool{at.cacheRepo(): true}
-	for _, im := range s.fleet.InNamespace(at.Namespace, fleet.NamespacePath).Images {
-		for _, t := range im.Tags {
-			repos[repository(t)] = true
-		}
-	}
-	for repo := range repos {
+	for _, repo := range append(s.repositories(at.Namespace), at.cacheRepo()) {
 		tags, err := s.store.Tags(ctx, repo)
 		if err != nil {
 			return err

@@ -311,3 +311,17 @@ func again(t *testing.T, dir, cell string, daemon bool) {
 		}
 	}
 }
+
+// TestSkips: where skipping is asked for, a trial finds what its seed published,
+// and what changed is built.
+func TestSkips(t *testing.T) {
+	w := newWorld(t)
+	w.e.Knobs = map[string]string{experiment.KnobSkip: "key"}
+	l := w.open(t.TempDir(), "")
+	for cell, want := range map[string][2]int{"base/warm": {2, 0}, "next/bump": {0, 2}} {
+		o := w.run(l, cell)
+		if got := [2]int{o.Summary.Skipped, o.Summary.Built}; got != want || len(o.Faults) > 0 {
+			t.Errorf("%s: skipped and built %v, want %v; faults %v", cell, got, want, o.Faults)
+		}
+	}
+}

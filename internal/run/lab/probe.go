@@ -8,7 +8,6 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
 	"github.com/lapstrake/lapstrake/internal/adapt/dockerfile"
-	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
 	"github.com/lapstrake/lapstrake/internal/run/worker"
@@ -74,22 +73,17 @@ func (a *attempt) look(ctx context.Context) error {
 		}
 		return nil
 	}
-	seen := map[string]bool{}
-	moved := s.fleet.InNamespace(a.at.Namespace, fleet.NamespacePath)
-	for _, im := range moved.Images {
-		for _, t := range im.Tags {
-			repo := repository(t)
-			if seen[repo] {
-				continue
-			}
-			seen[repo] = true
-			tags, err := s.store.Tags(ctx, repo)
-			if err != nil {
-				return err
-			}
-			for tag := range tags {
-				a.seen.Refs = append(a.seen.Refs, repo+":"+tag)
-			}
+	repos := s.repositories(a.at.Namespace)
+	if a.skips() {
+		repos = nil // they hold the seed's images
+	}
+	for _, repo := range repos {
+		tags, err := s.store.Tags(ctx, repo)
+		if err != nil {
+			return err
+		}
+		for tag := range tags {
+			a.seen.Refs = append(a.seen.Refs, repo+":"+tag)
 		}
 	}
 	slices.Sort(a.seen.Refs)

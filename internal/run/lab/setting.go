@@ -68,7 +68,10 @@ func (l *Lab) define(name string, levels experiment.Levels) {
 }
 
 func (l *Lab) prepare(ctx context.Context, s *setting) error {
-	s.args, s.knobs = map[string]string{}, map[string]string{}
+	s.args, s.knobs = map[string]string{}, maps.Clone(l.o.Experiment.Knobs)
+	if s.knobs == nil {
+		s.knobs = map[string]string{}
+	}
 	for _, f := range l.o.Experiment.Factors {
 		level, _ := f.Level(s.levels[f.Name])
 		switch f.Kind {
@@ -197,6 +200,20 @@ func (l *Lab) command(s *setting, state string, at names) []string {
 	return append(args, s.flags()...)
 }
 
+// repositories are those that the fleet publishes to under a namespace, in the
+// order of its images.
+func (s *setting) repositories(namespace string) []string {
+	var out []string
+	for _, im := range s.fleet.InNamespace(namespace, fleet.NamespacePath).Images {
+		for _, t := range im.Tags {
+			if repo := repository(t); !contains(out, repo) {
+				out = append(out, repo)
+			}
+		}
+	}
+	return out
+}
+
 // binaries are the flags that say which daemon is used.
 func (l *Lab) binaries() []string {
 	var out []string
@@ -226,7 +243,7 @@ func (s *setting) flags() []string {
 	set(experiment.KnobJobs, "")
 	set("strategy", "")
 	set("bases", "cached")
-	switch skip := s.knobs["skip"]; skip {
+	switch skip := s.knobs[experiment.KnobSkip]; skip {
 	case "", "none":
 		out = append(out, "--force")
 	default:

@@ -92,9 +92,7 @@ func (l *Lab) expected(c experiment.Cell, sd *seed) trials.Wanted {
 	if all := l.wanted[everywhere]; w.Daemon == "" {
 		w.Daemon = all.Daemon
 	}
-	w.Skips = slices.ContainsFunc(l.o.Experiment.Factors, func(f experiment.Factor) bool {
-		return f.Kind == experiment.Knob && f.Target == "skip"
-	})
+	w.Skips = l.o.Experiment.Skips(c.Levels)
 	if sd != nil {
 		w.SeedMark = sd.Mark
 	}
@@ -264,6 +262,9 @@ func (a *attempt) begin(ctx context.Context) error {
 // fromSeed copies what the seed left: its state, unless only the registry counts,
 // and its cache.
 func (a *attempt) fromSeed(ctx context.Context) error {
+	if err := a.copyOutputs(ctx); err != nil {
+		return err
+	}
 	if a.cell.Temperature == experiment.WarmRemote {
 		a.seen.SeedMark = a.seed.Mark // its cache is copied by name
 		return a.copyCache(ctx)
@@ -294,6 +295,26 @@ func (a *attempt) readMark() error {
 func isDir(path string) bool {
 	st, err := os.Stat(path)
 	return err == nil && st.IsDir()
+}
+
+// skips tells whether the attempt may find its seed's images in place.
+func (a *attempt) skips() bool {
+	return a.seed != nil && a.setting.fleet != nil && a.lab.o.Experiment.Skips(a.setting.levels)
+}
+
+// copyOutputs gives the attempt what its seed published, where skipping is what is
+// looked at.
+func (a *attempt) copyOutputs(ctx context.Context) error {
+	if !a.skips() {
+		return nil
+	}
+	from := a.setting.repositories(a.seed.At.Namespace)
+	for i, to := range a.setting.repositories(a.at.Namespace) {
+		if err := a.setting.store.CopyTags(ctx, from[i], to); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // copyCache gives the attempt the cache of its seed, under its own names.
