@@ -93,6 +93,10 @@ func (l *Ledger) Allowance() int64 {
 	return keep(limit)
 }
 
+// Most is what the daemon could hold by the rule if nobody else used the file
+// system.
+func (l *Ledger) Most() int64 { return min(l.Allowance(), l.reading.Total-l.rule.LeaveFree) }
+
 // Ceiling is the reading that must not be passed: the rule's, or that at which
 // only LeaveFree bytes are left, whichever is lower.
 func (l *Ledger) Ceiling() int64 {
@@ -152,12 +156,8 @@ func (l *Ledger) Settle(id string) {
 	l.unread += n
 }
 
-// Read takes a reading. Strange tells that something is at work that was
-// promised nothing: growth is then not taken off the promises.
-func (l *Ledger) Read(r Reading, strange bool) {
-	if growth := r.Used - l.reading.Used; strange && growth > 0 {
-		l.level += growth
-	}
+// Read takes a reading.
+func (l *Ledger) Read(r Reading) {
 	l.reading = r
 	l.level = min(l.level+l.unread, r.Used)
 	l.unread = 0

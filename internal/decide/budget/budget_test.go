@@ -50,7 +50,6 @@ type move struct {
 	promise, settle string
 	n               int64
 	read            int64
-	strange         bool
 	room            int64 // afterwards
 }
 
@@ -80,9 +79,6 @@ func TestRoom(t *testing.T) {
 			{promise: "a", n: 40, room: 60}, {read: 40, room: 60}, {settle: "a", room: 60},
 			{promise: "b", n: 40, room: 20}, {read: 50, room: 20}, {read: 10, room: 50}, {read: 40, room: 50},
 		}},
-		{"growth beside work without a promise is nobody's", []move{
-			{promise: "a", n: 40, room: 60}, {read: 30, strange: true, room: 30}, {read: 50, room: 30},
-		}},
 		{"a second promise is added", []move{
 			{promise: "a", n: 40, room: 60}, {promise: "a", n: 10, room: 50}, {settle: "a", room: 50}, {read: 0, room: 100},
 		}},
@@ -101,7 +97,7 @@ func TestRoom(t *testing.T) {
 				case m.settle != "":
 					l.Settle(m.settle)
 				default:
-					l.Read(reading(m.read), m.strange)
+					l.Read(reading(m.read))
 				}
 				if got := l.Room(); got != m.room {
 					t.Fatalf("room after move %d %+v: %d", i, m, got)
@@ -174,7 +170,7 @@ func TestPropertyLedger(t *testing.T) {
 			case 4:
 				dead = rapid.Int64Range(0, dead).Draw(t, "after release")
 			case 5:
-				l.Read(disk(), false)
+				l.Read(disk())
 				var may int64
 				for _, w := range open {
 					may += w.n - w.took

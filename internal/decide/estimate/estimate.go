@@ -64,6 +64,10 @@ func (m *Model) Known() bool { return m.images > 0 || m.solo > 0 }
 // 0 when nothing is known, or that it takes nothing.
 func (m *Model) Own(expect int64) int64 { return int64(math.Ceil(margin * float64(m.plain(expect)))) }
 
+// Shared is what a shared step is expected to take of which earlier runs say so
+// much, with a margin.
+func (m *Model) Shared(expect int64) int64 { return int64(math.Ceil(margin * float64(expect))) }
+
 // plain is the same without the margin.
 func (m *Model) plain(expect int64) int64 {
 	switch {

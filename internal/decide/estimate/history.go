@@ -30,6 +30,7 @@ type History struct {
 	images   map[string]seen
 	variants map[graph.Digest]*group
 	steps    map[graph.Digest]time.Duration
+	sizes    map[graph.Digest]int64 // of shared steps and layer sets
 	all      group
 
 	kept       int64 // least that a daemon held after a release, in the first run with one
@@ -68,6 +69,8 @@ type past struct {
 	variant  map[string]graph.Digest
 	open     map[string]started
 	shared   map[graph.Digest]time.Duration
+	disk     map[string]int64    // the last reading, by worker
+	spans    map[string]*sharing // open ones, by worker
 	waiting  map[string][]string // published images that no release was for yet, by worker
 	released map[string][]string // those that the release under way is for
 	kept     int64
@@ -84,7 +87,7 @@ type started struct {
 // NewHistory knows nothing. Cores is what a worker really does at once: images
 // that ran beside more than so many others took longer than they would alone.
 func NewHistory(cores int) *History {
-	h := &History{cores: float64(max(cores, 1)), images: map[string]seen{}, variants: map[graph.Digest]*group{}, steps: map[graph.Digest]time.Duration{}}
+	h := &History{cores: float64(max(cores, 1)), images: map[string]seen{}, variants: map[graph.Digest]*group{}, steps: map[graph.Digest]time.Duration{}, sizes: map[graph.Digest]int64{}}
 	h.begin()
 	return h
 }
@@ -95,7 +98,7 @@ func (h *History) begin() {
 	}
 	h.run = past{
 		variant: map[string]graph.Digest{}, open: map[string]started{}, shared: map[graph.Digest]time.Duration{},
-		waiting: map[string][]string{}, released: map[string][]string{},
+		disk: map[string]int64{}, spans: map[string]*sharing{}, waiting: map[string][]string{}, released: map[string][]string{},
 	}
 }
 
@@ -115,25 +118,41 @@ func (h *History) Fold(e journal.Event) {
 		}
 		clear(h.run.open) // what ran when its process died has no end
 		clear(h.run.shared)
+		clear(h.run.spans)
 	case journal.UnitQueued:
 		var d journal.QueuedData
 		if e.Decode(&d) == nil {
 			r.variant[e.Unit] = d.Variant
 		}
+	case journal.Disk:
+		var d journal.DiskData
+		if e.Decode(&d) == nil {
+			r.disk[e.Worker] = d.Used
+		}
+	case journal.StepDone:
+		r.executed(e)
+	case journal.WorkerLost:
+		delete(r.spans, e.Worker)
+		delete(r.disk, e.Worker)
 	case journal.SharedStarted:
 		r.shared[e.Step] = e.Mono
+		r.share(e)
 	case journal.SharedReady:
 		h.shared(e)
 	case journal.SharedFailed:
 		delete(r.shared, e.Step)
+		r.spoil(e.Worker)
+		r.shareEnds(e)
 	case journal.UnitStarted:
 		r.open[e.Unit] = started{e.Mono, r.area, e.Worker}
+		r.spoil(e.Worker)
 	case journal.UnitPublished:
 		h.published(e)
 	case journal.UnitFailed, journal.UnitRetried:
 		delete(r.open, e.Unit)
 	case journal.Releasing:
 		r.released[e.Worker], r.waiting[e.Worker] = r.waiting[e.Worker], nil
+		r.spoil(e.Worker)
 	case journal.Released:
 		h.released(e)
 	}
@@ -144,6 +163,9 @@ func (h *History) shared(e journal.Event) {
 	delete(h.run.shared, e.Step)
 	if _, known := h.steps[e.Step]; ok && !known {
 		h.steps[e.Step] = e.Mono - at
+	}
+	for step, bytes := range h.run.shareEnds(e) {
+		h.sizes[step] = max(h.sizes[step], bytes)
 	}
 }
 
@@ -249,6 +271,12 @@ func (h *History) Step(d graph.Digest) (took time.Duration, ok bool) {
 	took, ok = h.steps[d]
 	return took, ok
 }
+
+// Size is the disk that a shared step, or a layer set, took; 0 when no run told.
+// Of those that ran at once each counts as much as the others, as a reading does
+// not tell them apart; of several runs the largest counts, as a daemon may have
+// had a part of it already.
+func (h *History) Size(d graph.Digest) int64 { return h.sizes[d] }
 
 // Kept are the bytes that a daemon went on holding when all that was dead had
 // been released, shared steps for the most part; 0 when no release told.

@@ -35,17 +35,21 @@ const (
 
 // decide is everything that is to be done in the present state.
 func (s *Scheduler) decide() []Action {
-	out := s.limit()
+	out := append(s.limit(), s.rejectHopeless()...)
 	for _, w := range s.workers {
 		if !w.ready {
 			continue
 		}
 		out = append(out, s.protect(w)...)
-		shares, acts := s.startShares(w)
+		blocked, acts := s.startShares(w)
 		out = append(out, acts...)
-		images, acts := s.admit(w)
-		out = append(out, acts...)
-		out = append(out, s.release(w, shares || images)...)
+		waits := blocked && !w.stale()
+		if s.open && (s.atRest(w) || !blocked && !(w.bounded() && len(w.shares) > 0)) {
+			images, acts := s.admit(w)
+			out = append(out, acts...)
+			waits = waits || images
+		}
+		out = append(out, s.release(w, waits)...)
 	}
 	return out
 }
@@ -87,60 +91,6 @@ func youngest[T any](list []*T, mark func(*T) *bool) *T {
 	return pick
 }
 
-// startShares starts every shared step that waits; the solver itself runs what
-// they have in common once. What found the disk full starts alone, and then with
-// the worker at rest. blocked tells that one waits for room.
-func (s *Scheduler) startShares(w *worker) (blocked bool, out []Action) {
-	for _, sh := range s.shares {
-		if sh.phase != waiting || (w.paused || sh.stops > 0) && !w.idle() {
-			continue
-		}
-		rest := s.atRest(w)
-		if w.ledger != nil && (w.ledger.Room() <= 0 || sh.stops >= stopsMost && !rest || sh.overflows >= overflowsMost) {
-			if blocked = true; rest {
-				out = append(out, s.noRoom(w, sh)...)
-			}
-			continue
-		}
-		sh.phase, sh.worker, sh.rested = running, w, rest
-		w.shares = append(w.shares, sh)
-		w.alone, w.paused, w.starves = nil, false, false
-		w.stir()
-		out = append(out, Action{Do: Share, Step: sh.step, Worker: w.name})
-	}
-	return blocked, out
-}
-
-// noRoom waits for others, who fill the disk of a worker at rest, or refuses a
-// shared step.
-func (s *Scheduler) noRoom(w *worker, sh *share) []Action {
-	if sh.overflows < overflowsMost {
-		if starved, acts := s.starve(w, Action{Step: sh.step}, 1); starved {
-			return acts
-		}
-	}
-	return s.refuseShare(w, sh)
-}
-
-// refuseShare leaves a shared step to the other workers, or gives up what needs it.
-func (s *Scheduler) refuseShare(w *worker, sh *share) []Action {
-	for _, o := range s.workers {
-		if o != w && o.ready && (o.ledger == nil || o.ledger.Room() > 0 && sh.overflows < overflowsMost) {
-			return nil
-		}
-	}
-	s.endShare(sh.step, false)
-	var out []Action
-	holds := max(sh.proven, w.ledger.Holds(), w.ledger.Ceiling()-w.ledger.Others(), 4)
-	for _, u := range sh.users {
-		if u.phase == waiting && !u.rejected {
-			u.needed = budget.Enough(holds + holds/4)
-			out = append(out, s.reject(w, u, "the shared steps alone need more"))
-		}
-	}
-	return out
-}
-
 // admit starts images while there are slots and room. blocked tells that one
 // waits for room.
 func (s *Scheduler) admit(w *worker) (blocked bool, out []Action) {
@@ -155,6 +105,7 @@ func (s *Scheduler) admit(w *worker) (blocked bool, out []Action) {
 		}
 		bytes, ok := s.fits(w, u)
 		if !ok && s.atRest(w) && !w.holdsOnly(u) {
+			s.gather(w)
 			if v := s.fitting(w); v != nil {
 				w.queue = remove(w.queue, v)
 				w.push(u)

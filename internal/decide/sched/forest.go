@@ -18,6 +18,14 @@ type layer struct {
 	users int      // units that are not done and have it in their base
 }
 
+// size is what a layer and those below it are compressed; 0 for nil.
+func (l *layer) size() (n int64) {
+	for ; l != nil; l = l.below {
+		n += l.bytes
+	}
+	return n
+}
+
 // place tells layers apart: by what they are and what they lie on.
 type place struct {
 	below  *layer

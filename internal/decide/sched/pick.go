@@ -140,6 +140,20 @@ func pop(q *[]*unit) *unit {
 	return nil
 }
 
+// gather gives a worker what nobody has and has layers there: it joined when its
+// shared steps were ready, after its relatives.
+func (s *Scheduler) gather(w *worker) {
+	s.spare = slices.DeleteFunc(s.spare, func(u *unit) bool {
+		for l := u.base; l != nil; l = l.below {
+			if _, ok := w.layers[l]; ok {
+				w.queue = append(w.queue, u)
+				return true
+			}
+		}
+		return false
+	})
+}
+
 // push puts a unit at the head of a worker's queue.
 func (w *worker) push(u *unit) { w.queue = append([]*unit{u}, w.queue...) }
 

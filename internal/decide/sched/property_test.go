@@ -7,6 +7,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/lapstrake/lapstrake/internal/decide/budget"
+	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 )
 
@@ -124,20 +125,31 @@ func (j *judge) fail(name string) {
 }
 
 // drawPlain draws a world of one worker in which nothing goes wrong and
-// everything is known beforehand; need is the most that it must hold at a time.
+// everything is known beforehand; need is the most that it must hold at a time,
+// what all shared steps make among it.
 func drawPlain(t *rapid.T) (w World, need int64) {
 	w = drawWorld(t)
 	w.Limits = journal.SchedulingData{Jobs: w.Limits.Jobs, Workers: 1}
-	w.Disk, w.Shared, w.Factor = 1<<50, nil, 4
+	w.Disk, w.Factor = 1<<50, 4
 	m := newSimulation(w)
+	needed := map[graph.Digest]bool{}
 	for i := range w.Tasks {
 		task := &w.Tasks[i]
-		task.Needs, task.Expect, task.Own = nil, true, max(task.Own, mega)
+		task.Expect, task.Own = true, max(task.Own, mega)
+		for _, d := range task.Needs {
+			needed[d] = true
+		}
 		n := task.Own
 		for l := m.base[task.Name]; l != nil; l = l.below {
 			n += m.takes(l)
 		}
 		need = max(need, n)
+	}
+	for i := range w.Shared {
+		sh := &w.Shared[i]
+		if sh.Expect, sh.Bytes = true, max(sh.Bytes, mega); sh.Early || needed[sh.Step] {
+			need += sh.Bytes
+		}
 	}
 	return w, need
 }

@@ -7,7 +7,8 @@
 // so that a journal replays through it with the same answers, and a simulation
 // drives the same code as a run. What it promises:
 //
-//   - nothing starts whose promised disk does not fit the worker's ledger;
+//   - nothing starts whose promised disk does not fit the worker's ledger, be it
+//     an image, a shared step or a layer set;
 //   - no image starts before the shared steps that it needs, and none runs
 //     twice at a time;
 //   - a shared step starts once in the fleet, and again only when it failed in
@@ -18,6 +19,7 @@
 package sched
 
 import (
+	"slices"
 	"time"
 
 	"github.com/lapstrake/lapstrake/internal/decide/estimate"
@@ -41,7 +43,8 @@ const (
 	// Release: give the dead records of Worker back; Released.
 	Release Verb = "release"
 	// Reject: no schedule within the budget can make Unit; UnitFailed. Bytes is
-	// the smallest budget that would do, as far as is known.
+	// the smallest budget that would do, as far as is known. Instead of a Unit it
+	// may be a layer set, by its Step; nothing answers that.
 	Reject Verb = "reject"
 	// Wait: others fill the disk of Worker, and Bytes would have to go before
 	// Unit, or the shared Step, can start. Nothing answers it.
@@ -57,8 +60,8 @@ type Action struct {
 	Unit   string
 	Step   graph.Digest
 	Worker string
-	// Bytes is what Start was promised, what Reject would need, or what Wait
-	// waits for.
+	// Bytes is what Start or Share was promised, what Reject would need, or what
+	// Wait waits for.
 	Bytes int64
 	// Why says for people what led to Cancel, Reject, Wait and Stop.
 	Why string
@@ -107,9 +110,11 @@ func (u *unit) refusedBy(w *worker) bool {
 	return false
 }
 
-// share is a shared step.
+// share is a shared step, or a layer set, which nobody in the schedule needs.
 type share struct {
 	step      graph.Digest
+	early     bool  // a layer set
+	bytes     int64 // that earlier runs lead to expect; 0 when there were none
 	phase     phase
 	ready     bool
 	worker    *worker
@@ -121,15 +126,19 @@ type share struct {
 	users     []*unit
 }
 
+// id is that of its promise in a ledger.
+func (sh *share) id() string { return "share " + string(sh.step) }
+
 // Scheduler is the state of one schedule. Use [New]. It is not for concurrent use.
 type Scheduler struct {
 	limits    journal.SchedulingData
 	units     map[string]*unit
 	bases     forest
-	shares    []*share
+	shares    []*share // those of which nothing is known last, as they divide what is left
 	byStep    map[graph.Digest]*share
 	workers   []*worker
 	open      bool
+	judged    bool // what is hopeless was rejected
 	weighted  bool // every unit has an expected time
 	queued    int
 	left      int // units that are not done
@@ -149,11 +158,16 @@ func New() *Scheduler {
 	return &Scheduler{units: map[string]*unit{}, byStep: map[graph.Digest]*share{}, bases: forest{find: map[place]*layer{}}}
 }
 
-// Idle tells whether nothing is left to do: every image is done, and so is
-// every release.
+// Idle tells whether nothing is left to do: every image and layer set is done,
+// and so is every release.
 func (s *Scheduler) Idle() bool {
 	if !s.open || s.left > 0 {
 		return false
+	}
+	for _, sh := range s.shares {
+		if sh.early && sh.phase != done {
+			return false
+		}
 	}
 	for _, w := range s.workers {
 		if w.ready && w.ledger != nil && (w.releasing || w.ended.images > 0 && w.failures == 0) {
@@ -183,7 +197,7 @@ func (s *Scheduler) step(e journal.Event, data any) []Action {
 		s.limits, _ = data.(journal.SchedulingData)
 	}
 	s.now = max(s.now, e.Mono)
-	if !s.apply(e, data) || !s.open {
+	if !s.apply(e, data) {
 		return nil
 	}
 	return s.decide()
@@ -194,6 +208,8 @@ func (s *Scheduler) apply(e journal.Event, data any) bool {
 	switch d := data.(type) {
 	case journal.QueuedData:
 		s.queue(e.Unit, d)
+	case journal.SharedData:
+		s.queueShare(e.Step, d)
 	case journal.WorkerData:
 		s.workerReady(e.Worker, d)
 	case journal.DiskData:
@@ -211,12 +227,6 @@ func (s *Scheduler) apply(e journal.Event, data any) bool {
 // plain applies the kinds whose data does not matter.
 func (s *Scheduler) plain(e journal.Event) bool {
 	switch e.Kind {
-	case journal.SharedQueued:
-		if s.byStep[e.Step] == nil {
-			sh := &share{step: e.Step}
-			s.shares = append(s.shares, sh)
-			s.byStep[e.Step] = sh
-		}
 	case journal.Queued:
 		if !s.open {
 			s.open = true
@@ -255,6 +265,8 @@ func dataOf(e *journal.Event) any {
 		return decode[journal.SchedulingData](e)
 	case journal.UnitQueued:
 		return decode[journal.QueuedData](e)
+	case journal.SharedQueued:
+		return decode[journal.SharedData](e)
 	case journal.WorkerReady:
 		return decode[journal.WorkerData](e)
 	case journal.Disk:
@@ -290,6 +302,20 @@ func (s *Scheduler) queue(name string, d journal.QueuedData) {
 		s.enter(u)
 		s.count(u, 1)
 	}
+}
+
+// queueShare takes a shared step in; a second one of the same digest is the first.
+func (s *Scheduler) queueShare(step graph.Digest, d journal.SharedData) {
+	if s.byStep[step] != nil {
+		return
+	}
+	sh := &share{step: step, early: d.Early, bytes: d.Bytes}
+	s.byStep[step] = sh
+	at := len(s.shares)
+	for sh.bytes > 0 && at > 0 && s.shares[at-1].bytes == 0 {
+		at--
+	}
+	s.shares = slices.Insert(s.shares, at, sh)
 }
 
 // retried puts a unit back that was stopped.
@@ -417,6 +443,7 @@ func (s *Scheduler) shareFailed(step graph.Digest, reason string) {
 func (sh *share) leave(p phase) {
 	if w := sh.worker; w != nil {
 		w.shares = remove(w.shares, sh)
+		w.settle(sh.id())
 		w.stir()
 	}
 	sh.phase, sh.worker, sh.cancelled = p, nil, false

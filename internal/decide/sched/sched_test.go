@@ -21,7 +21,8 @@ type play struct {
 }
 
 // begin opens a schedule of one image for each base, a list of layer names; an
-// image needs the shared steps that stand before a colon.
+// image needs the shared steps that stand before a colon, of which may be said
+// what is expected of them.
 func begin(t *testing.T, limits journal.SchedulingData, workers []string, images ...string) *play {
 	p := &play{t: t, s: New()}
 	p.give(journal.Scheduling, "", limits)
@@ -40,8 +41,11 @@ func begin(t *testing.T, limits journal.SchedulingData, workers []string, images
 			needs, base = "", image
 		}
 		for _, n := range strings.Fields(needs) {
-			p.give(journal.SharedQueued, n, nil)
-			d.Needs = append(d.Needs, graph.Digest(n))
+			step, bytes, _ := strings.Cut(n, "=")
+			var sh journal.SharedData
+			fmt.Sscan(bytes, &sh.Bytes)
+			p.give(journal.SharedQueued, step, sh)
+			d.Needs = append(d.Needs, graph.Digest(step))
 		}
 		for _, l := range strings.Fields(base) {
 			d.Layers = append(d.Layers, journal.LayerData{Digest: graph.Digest(l), Bytes: 10})
@@ -207,6 +211,42 @@ func TestStep(t *testing.T) {
 			{0, journal.Queued, "", nil, "start i0"},
 			{time.Minute, journal.UnitPublished, "i0", nil, "start i1, start i2, release"},
 		}},
+		{"a layer set starts before all is queued", journal.SchedulingData{Jobs: 1}, []string{"a=disk"}, []string{"s: x"}, []line{
+			{0, journal.SharedQueued, "set", journal.SharedData{Early: true}, "share set"},
+			{0, journal.Queued, "", nil, "share s"},
+			{0, journal.SharedFailed, "set", reason(journal.RetryPassing), "share set"},
+			{0, journal.SharedReady, "set", nil, ""},
+		}},
+		{"within a budget images wait for shared steps", journal.SchedulingData{Jobs: 2, Budget: 900}, []string{"a=disk"}, []string{"s=100: x", "y"}, []line{
+			{0, journal.Queued, "", nil, "share s"},
+			{0, journal.Disk, "a", disk(100), ""},
+			{0, journal.SharedReady, "s", nil, "start i0"},
+		}},
+		{"a shared step waits until what it may take fits", journal.SchedulingData{Jobs: 1, Budget: 980}, []string{"a=disk"}, []string{"s=420 t=420: x"}, []line{
+			{0, journal.Queued, "", nil, "share s"}, // each is promised 483
+			{0, journal.Disk, "a", disk(300), ""},
+			{0, journal.SharedReady, "s", nil, ""},
+			{0, journal.Disk, "a", disk(300), "share t"}, // it took less
+			{0, journal.Disk, "a", disk(700), ""},
+			{0, journal.SharedReady, "t", nil, "start i0"},
+		}},
+		{"shared steps that no budget like this one can hold", journal.SchedulingData{Jobs: 1, Budget: 900}, []string{"a=disk"}, []string{"s=500 t=500: x", "s=500: x"}, []line{
+			{0, journal.Queued, "", nil, "reject i0, share s"},
+			{0, journal.UnitFailed, "i0", reason(""), ""},
+			{0, journal.Disk, "a", disk(500), ""},
+			{0, journal.SharedReady, "s", nil, "start i1"},
+		}},
+		{"a layer set that is too large is refused", journal.SchedulingData{Jobs: 1, Budget: 900}, []string{"a=disk"}, nil, []line{
+			{0, journal.SharedQueued, "set", journal.SharedData{Early: true, Bytes: 1000}, "release"},
+			{0, journal.Released, "a", gone, ""},
+			{time.Second, journal.Disk, "a", disk(0), "reject set"},
+		}},
+		{"what the daemon has may be the shared step", journal.SchedulingData{Jobs: 1, Budget: 900}, []string{"a"}, nil, []line{
+			{0, journal.WorkerReady, "a", journal.WorkerData{Disk: &journal.DiskData{Used: 600, Free: 400, Total: 1000}, Holds: 600}, ""},
+			{0, journal.SharedQueued, "set", journal.SharedData{Early: true, Bytes: 600}, "release"},
+			{0, journal.Released, "a", journal.ReleaseData{After: map[string]int64{"regular": 600}}, ""},
+			{time.Second, journal.Disk, "a", disk(600), "share set"},
+		}},
 		{"a time limit counts from when the run was started again", journal.SchedulingData{Jobs: 1, Limit: time.Hour, Since: 24 * time.Hour}, []string{"a"}, []string{"x", "x", "x", "x"}, []line{
 			{24 * time.Hour, journal.Queued, "", nil, "start i0"},
 			{time.Minute, journal.UnitPublished, "i0", nil, "start i1"},
@@ -224,6 +264,30 @@ func TestStep(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Shared steps of which nothing is known share the room; each gives back what it
+// did not take.
+func TestPromiseOfShared(t *testing.T) {
+	p := begin(t, journal.SchedulingData{Jobs: 1, Budget: 1000}, []string{"a=disk"}, "s t: x", "u=100: x")
+	room := func(want int64) {
+		t.Helper()
+		if got := p.s.workers[0].ledger.Room(); got != want {
+			t.Errorf("there is room for %d bytes, not %d", got, want)
+		}
+	}
+	if got := p.give(journal.Queued, "", nil); got != "share u, share s, share t" {
+		t.Fatal(got)
+	}
+	room(0)
+	p.give(journal.WorkerLost, "a", nil)
+	if got := p.give(journal.WorkerReady, "a", journal.WorkerData{Disk: &journal.DiskData{Free: 1000, Total: 1000}}); got != "share u, share s, share t" {
+		t.Fatal(got)
+	}
+	p.give(journal.SharedReady, "s", nil)
+	room(0) // it may have taken all of what it was promised
+	p.give(journal.Disk, "a", disk(30))
+	room(427 - 30)
 }
 
 // A base is paid for by the first image that needs it; when that does not get to

@@ -28,6 +28,10 @@ type Shared struct {
 	Step  graph.Digest
 	Bytes int64
 	Took  time.Duration
+	// Expect tells the scheduler Bytes beforehand.
+	Expect bool
+	// Early makes it a layer set: no task needs it.
+	Early bool
 }
 
 // World is a run to simulate. A second of a task is a second of wall time
@@ -61,8 +65,9 @@ type Outcome struct {
 	// Pulled are compressed bytes of base layers, each pull counted.
 	Pulled    int64
 	Published int
-	// Rejected are the images for which there was no room, and Needs the budget
-	// that the most demanding of them would have needed.
+	// Rejected are the images, and the layer sets by their digests, for which there
+	// was no room, and Needs the budget that the most demanding of them would have
+	// needed.
 	Rejected []string
 	Needs    int64
 	// Left are the images that came to no end. There are none, as long as all
@@ -152,7 +157,11 @@ func (m *simulation) begin() {
 		m.rise(w)
 	}
 	for _, sh := range m.world.Shared {
-		m.emit(journal.SharedQueued, "", sh.Step, "", journal.SharedData{})
+		d := journal.SharedData{Early: sh.Early}
+		if sh.Expect {
+			d.Bytes = sh.Bytes
+		}
+		m.emit(journal.SharedQueued, "", sh.Step, "", d)
 	}
 	for i := range m.world.Tasks {
 		t := &m.world.Tasks[i]
@@ -233,8 +242,11 @@ func (m *simulation) do(a Action) {
 		m.emit(journal.Releasing, "", "", w.name, nil)
 		m.release(w)
 	case Reject:
-		m.out.Rejected = append(m.out.Rejected, a.Unit)
+		m.out.Rejected = append(m.out.Rejected, a.Unit+string(a.Step))
 		m.out.Needs = max(m.out.Needs, a.Bytes)
+		if a.Step != "" {
+			return
+		}
 		m.after(0, func() {
 			m.forget(a.Unit)
 			m.emit(journal.UnitFailed, a.Unit, "", w.name, journal.FailData{})

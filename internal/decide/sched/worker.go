@@ -33,6 +33,7 @@ type worker struct {
 	// worker is rested: what is on the disk then cannot be given back.
 	clean, rested bool
 	at            time.Duration
+	brought       int64 // what the daemon held when it was first there
 	holds         int64 // what the daemon held then, by its own account; -1 when not known
 
 	alone     *unit // runs with nothing beside it, since the disk read floor
@@ -129,12 +130,13 @@ func (s *Scheduler) workerReady(name string, d journal.WorkerData) {
 	w.reading = *d.Disk
 	r := budget.Reading{Used: d.Disk.Used, Free: d.Disk.Free, Total: d.Disk.Total}
 	if w.ledger == nil {
-		w.ledger = budget.New(w.rule, r, d.Holds)
+		w.ledger, w.brought = budget.New(w.rule, r, d.Holds), d.Holds
 		return
 	}
-	w.ledger.Read(r, false)
+	w.ledger.Read(r)
 	if d.Holds == 0 {
 		clear(w.layers) // it came back with nothing
+		w.brought = 0
 	}
 }
 
@@ -174,7 +176,7 @@ func (s *Scheduler) read(name string, d journal.DiskData) bool {
 		return false
 	}
 	w.reading = d
-	w.ledger.Read(budget.Reading{Used: d.Used, Free: d.Free, Total: d.Total}, len(w.shares) > 0)
+	w.ledger.Read(budget.Reading{Used: d.Used, Free: d.Free, Total: d.Total})
 	w.rested = w.rested || w.clean && s.now > w.at
 	if w.alone != nil {
 		s.model.Solo(d.Used - w.floor)

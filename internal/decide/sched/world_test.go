@@ -53,7 +53,8 @@ func drawWorld(t *rapid.T) World {
 		w.Limits.Budget = rapid.Int64Range(1, 3000).Draw(t, "budget") * mega
 	}
 	for i := range rapid.IntRange(0, 3).Draw(t, "shared") {
-		w.Shared = append(w.Shared, Shared{Step: graph.Digest(fmt.Sprint("s", i)), Bytes: rapid.Int64Range(0, 200).Draw(t, "shared bytes") * mega, Took: drawTime(t)})
+		w.Shared = append(w.Shared, Shared{Step: graph.Digest(fmt.Sprint("s", i)), Bytes: rapid.Int64Range(0, 200).Draw(t, "shared bytes") * mega, Took: drawTime(t),
+			Expect: rapid.Bool().Draw(t, "shared is expected"), Early: rapid.IntRange(0, 3).Draw(t, "layer set") == 0})
 	}
 	all := bases(t)
 	expect := rapid.IntRange(0, 2).Draw(t, "expect")
@@ -66,7 +67,7 @@ func drawWorld(t *rapid.T) World {
 			Expect: expect == 2 || expect == 1 && rapid.Bool().Draw(t, "expected"),
 		}
 		for _, sh := range w.Shared {
-			if rapid.Bool().Draw(t, "needs") {
+			if !sh.Early && rapid.Bool().Draw(t, "needs") {
 				task.Needs = append(task.Needs, sh.Step)
 			}
 		}
@@ -133,7 +134,7 @@ func (j *judge) watch(e journal.Event, acts []Action, _ map[string]int64) {
 		j.act(a)
 	}
 	for _, w := range j.m.sched.workers {
-		gave := slices.ContainsFunc(acts, func(a Action) bool { return a.Do == Start && a.Worker == w.name })
+		gave := slices.ContainsFunc(acts, func(a Action) bool { return (a.Do == Start || a.Do == Share) && a.Worker == w.name })
 		if gave && w.ledger != nil && w.ledger.Room() < 0 {
 			j.t.Fatalf("event %d: %v was started with %d bytes too few", e.Seq, acts, -w.ledger.Room())
 		}
@@ -179,6 +180,11 @@ func (j *judge) verdict() Outcome {
 	out := j.m.run()
 	if out.Left > 0 || !j.m.sched.Idle() {
 		j.t.Fatalf("%d images came to no end", out.Left)
+	}
+	for _, sh := range j.m.world.Shared {
+		if sh.Early && j.m.sched.byStep[sh.Step].phase != done {
+			j.t.Fatalf("layer set %s came to no end", sh.Step)
+		}
 	}
 	for name := range j.needs {
 		if j.ended[name] != 1 {

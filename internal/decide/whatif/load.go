@@ -37,8 +37,8 @@ type Basis struct {
 	// Own and Took are of images: bytes beside the base, and time.
 	Own  From `json:"ownBytes"`
 	Took From `json:"tookNanoseconds"`
-	// Shared and SharedTook are of shared steps. Runs of Shared is 1 when earlier
-	// runs tell what all of them take together.
+	// Shared and SharedTook are of shared steps and layer sets. Mean of Shared is
+	// true when they are given equal parts of what a daemon went on holding.
 	Shared     From `json:"sharedBytes"`
 	SharedTook From `json:"sharedTookNanoseconds"`
 	// Factor is what a base layer takes on the disk per compressed byte; Measured
@@ -63,22 +63,28 @@ func Load(p *plan.Plan, in *planner.Input, h *estimate.History, o Options) Input
 	out.Basis.Cores = o.Cores
 	out.Factor, out.Basis.Measured = h.Factor()
 	out.Basis.Factor = out.Factor
-	needs := map[graph.Digest]bool{}
-	var steps []graph.Digest
-	l := loader{history: h, basis: &out.Basis}
-	for i, u := range p.Units {
-		if u.Action != plan.Build {
-			continue
-		}
-		out.Tasks = append(out.Tasks, l.task(u, &in.Images[i]))
-		for _, d := range u.Needs {
-			if !needs[d] {
-				needs[d] = true
-				steps = append(steps, d)
-			}
+	seen := map[graph.Digest]bool{}
+	var shared []sched.Shared
+	add := func(d graph.Digest, early bool) {
+		if !seen[d] {
+			seen[d] = true
+			shared = append(shared, sched.Shared{Step: d, Early: early})
 		}
 	}
-	out.Shared = l.shared(steps)
+	l := loader{history: h, basis: &out.Basis}
+	for i, u := range p.Units {
+		switch {
+		case u.Action == plan.Build:
+			out.Tasks = append(out.Tasks, l.task(u, &in.Images[i]))
+			for _, d := range u.Needs {
+				add(d, false)
+			}
+		case u.Action == plan.Append && u.Layers != "" && (in.LayersKnown == nil || !in.LayersKnown(u.Layers)):
+			add(u.Layers, true)
+		}
+	}
+	l.shared(shared)
+	out.Shared = shared
 	return out
 }
 
@@ -117,24 +123,19 @@ func (f *From) take(known, others, guess int64) (value int64, told bool) {
 	return f.Value, false
 }
 
-// shared spreads what the daemon went on holding over the shared steps.
-func (l *loader) shared(steps []graph.Digest) []sched.Shared {
-	n := int64(len(steps))
-	if n == 0 {
-		return nil
+// shared fills in what shared steps and layer sets take. The scheduler is told as
+// in a run; what no run tells of one is its part of what the daemon went on
+// holding.
+func (l *loader) shared(steps []sched.Shared) {
+	var part int64
+	if n := int64(len(steps)); n > 0 {
+		part = l.history.Kept() / n
 	}
-	bytes := int64(guessShare)
-	if kept := l.history.Kept(); kept > 0 {
-		bytes = kept / n
-		l.basis.Shared = From{Runs: 1}
-	} else {
-		l.basis.Shared = From{Guessed: len(steps), Value: bytes}
-	}
-	out := make([]sched.Shared, n)
-	for i, d := range steps {
-		known, _ := l.history.Step(d)
+	for i := range steps {
+		sh := &steps[i]
+		sh.Bytes, sh.Expect = l.basis.Shared.take(l.history.Size(sh.Step), part, guessShare)
+		known, _ := l.history.Step(sh.Step)
 		took, _ := l.basis.SharedTook.take(int64(known), 0, int64(guessShareTook))
-		out[i] = sched.Shared{Step: d, Bytes: bytes, Took: time.Duration(took)}
+		sh.Took = time.Duration(took)
 	}
-	return out
 }

@@ -71,8 +71,11 @@ func TestLoadHistory(t *testing.T) {
 		h.Fold(journal.Event{Mono: now, Kind: kind, Unit: unit, Step: step, Data: raw})
 	}
 	add(journal.RunStarted, "", "", journal.RunData{})
+	add(journal.Disk, "", "", journal.DiskData{Used: 1000})
 	add(journal.SharedStarted, "", "one", nil)
 	now += 5 * time.Second
+	add(journal.StepDone, "", "one", journal.StepData{Shared: true, Kind: graph.KindExec})
+	add(journal.Disk, "", "", journal.DiskData{Used: 1070})
 	add(journal.SharedReady, "", "one", nil)
 	add(journal.UnitQueued, "a", "", journal.QueuedData{Variant: "other"})
 	add(journal.UnitStarted, "a", "", nil)
@@ -82,17 +85,25 @@ func TestLoadHistory(t *testing.T) {
 	add(journal.Released, "", "", journal.ReleaseData{Images: 1, Own: 700, Base: 250, Compressed: 100, After: map[string]int64{"regular": 60}})
 
 	p, in := planned()
+	for _, known := range []graph.Digest{"set", "known"} {
+		p.Units = append(p.Units, plan.Unit{Image: "appended", Action: plan.Append, Layers: known})
+		in.Images = append(in.Images, planner.Facts{})
+	}
+	in.LayersKnown = func(d graph.Digest) bool { return d == "known" }
 	got := whatif.Load(p, in, h, whatif.Options{Workers: 1, Cores: 2, Jobs: 4})
 	want := whatif.Input{
 		Tasks: []sched.Task{
 			{Name: "a", Layers: layers("a"), Needs: []graph.Digest{"one", "two"}, Own: 700, Took: 9 * time.Second, Expect: true},
 			{Name: "b", Layers: layers("b"), Needs: []graph.Digest{"one"}, Own: 700, Took: 9 * time.Second},
 		},
-		Shared: []sched.Shared{{Step: "one", Bytes: 30, Took: 5 * time.Second}, {Step: "two", Bytes: 30, Took: 30 * time.Second}},
+		Shared: []sched.Shared{
+			{Step: "one", Bytes: 70, Expect: true, Took: 5 * time.Second}, {Step: "two", Bytes: 20, Took: 30 * time.Second},
+			{Step: "set", Bytes: 20, Took: 30 * time.Second, Early: true},
+		},
 		Factor: 2.5, Workers: 1, Cores: 2, Jobs: 4,
 		Basis: whatif.Basis{
 			Own: whatif.From{Runs: 1, Guessed: 1, Value: 700, Mean: true}, Took: whatif.From{Runs: 1, Guessed: 1, Value: int64(9 * time.Second), Mean: true},
-			Shared: whatif.From{Runs: 1}, SharedTook: whatif.From{Runs: 1, Guessed: 1, Value: int64(30 * time.Second)},
+			Shared: whatif.From{Runs: 1, Guessed: 2, Value: 20, Mean: true}, SharedTook: whatif.From{Runs: 1, Guessed: 2, Value: int64(30 * time.Second)},
 			Factor: 2.5, Measured: true, Cores: 2,
 		},
 	}

@@ -33,7 +33,7 @@ const (
 // Input is a fleet to simulate. [Load] makes it of a plan.
 type Input struct {
 	// Tasks are the images that need a solve, and Shared the shared steps that
-	// they wait for.
+	// they wait for, and the layer sets of those that are appended.
 	Tasks  []sched.Task
 	Shared []sched.Shared
 	// Factor is what a base layer takes per compressed byte.
@@ -51,9 +51,11 @@ type Input struct {
 // Curve is the answer.
 type Curve struct {
 	// Images is the number of images that need a solve, of which Simulated were
-	// simulated; what the others add was extrapolated.
+	// simulated; what the others add was extrapolated. LayerSets is that of the
+	// layer sets that are made for others.
 	Images    int `json:"images"`
 	Simulated int `json:"simulated"`
+	LayerSets int `json:"layerSets,omitempty"`
 	Workers   int `json:"workers"`
 	// Smallest is the smallest budget of a worker in bytes with which every image
 	// can be made, to about a hundredth; Worst is the image that needs the most.
@@ -82,7 +84,12 @@ type Cell struct {
 func Make(in Input, q Query) Curve {
 	in = in.with(q)
 	c := Curve{Images: len(in.Tasks), Workers: max(in.Workers, 1), Basis: in.Basis, Cells: []Cell{}}
-	if len(in.Tasks) == 0 {
+	for _, sh := range in.Shared {
+		if sh.Early {
+			c.LayerSets++
+		}
+	}
+	if len(in.Tasks)+len(in.Shared) == 0 {
 		return c
 	}
 	slices.SortStableFunc(in.Tasks, func(a, b sched.Task) int { return strings.Compare(chain(a), chain(b)) })
@@ -143,7 +150,7 @@ func (in Input) cell(part Input, budget int64, jobs int) Cell {
 		part = in
 		out, _ = in.run(budget, jobs)
 	}
-	scale := float64(len(in.Tasks)) / float64(len(part.Tasks))
+	scale := float64(len(in.Tasks)) / float64(max(len(part.Tasks), 1))
 	var before time.Duration
 	for _, s := range in.Shared {
 		before = max(before, s.Took)
@@ -182,7 +189,7 @@ func (in Input) fits(budget int64, jobs int) bool {
 // of which the scheduler is told nothing starts alone in whatever room there is,
 // and may take more.
 func (in Input) made(out sched.Outcome, budget int64) bool {
-	return out.Published == len(in.Tasks) && out.Peak <= budget
+	return out.Published == len(in.Tasks) && len(out.Rejected) == 0 && out.Peak <= budget
 }
 
 // smallest finds the smallest budget that fits by halving, between what cannot
@@ -200,7 +207,13 @@ func (in Input) smallest(jobs int) int64 {
 			low = mid
 		}
 	}
-	return roundUp(high)
+	// Where little is known of images, a little more may lead to an order of them in
+	// which one takes more than was thought.
+	s := roundUp(high)
+	for !in.fits(s, jobs) && s < disk/4 {
+		s = roundUp(s + s/100)
+	}
+	return s
 }
 
 // need is about what an image takes with everything that it rests on.
@@ -215,8 +228,11 @@ func (in Input) need(t sched.Task) int64 {
 	return max(n, 1<<21)
 }
 
-// worst is the image that needs the most.
+// worst is the image that needs the most; the zero Task when none needs a solve.
 func worst(in Input) sched.Task {
+	if len(in.Tasks) == 0 {
+		return sched.Task{}
+	}
 	return slices.MaxFunc(in.Tasks, func(a, b sched.Task) int {
 		return cmp.Compare(in.need(a), in.need(b))
 	})

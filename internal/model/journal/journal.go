@@ -28,7 +28,7 @@ const (
 	PhaseEnded    Kind = "phase.ended"    // PhaseData
 	Planned       Kind = "planned"        // PlannedData; once, after the plan is known
 	Scheduling    Kind = "scheduling"     // SchedulingData; the limits that a schedule keeps to
-	SharedQueued  Kind = "shared.queued"  // SharedData; Step is a shared step that builds wait for
+	SharedQueued  Kind = "shared.queued"  // SharedData; Step is a shared step, or a layer set, that images wait for
 	UnitQueued    Kind = "unit.queued"    // QueuedData; the image waits for a solve
 	Queued        Kind = "queued"         // no data; everything that waits is queued
 	SharedStarted Kind = "shared.started" // SharedData; Step, Worker
@@ -177,10 +177,16 @@ type QueuedData struct {
 	Took  time.Duration `json:"took,omitempty"`
 }
 
-// SharedData is about a shared step. Its name is for people, and may be left out
-// of all events of the step but one.
+// SharedData is about a shared step, or about a layer set, which is made and
+// pushed in one solve. Its name is for people; all is left out of its events but
+// the first.
 type SharedData struct {
 	Name string `json:"name,omitempty"`
+	// Bytes is the disk that earlier runs lead to expect of it; 0 when there were none.
+	Bytes int64 `json:"bytes,omitempty"`
+	// Early is true for a layer set: it starts before everything that waits is
+	// queued, whoever needs it.
+	Early bool `json:"early,omitempty"`
 }
 
 // LayerData is one layer of a base; Bytes is its compressed size.

@@ -14,7 +14,7 @@ import (
 // smallest budget that does, and what all of that rests on.
 func WhatIf(w io.Writer, c whatif.Curve, o Options) error {
 	g := newPage(o)
-	if c.Images == 0 {
+	if c.Images+c.LayerSets == 0 {
 		g.line(plain, "no image needs a solve: nothing to schedule")
 		return g.to(w)
 	}
@@ -22,7 +22,11 @@ func WhatIf(w io.Writer, c whatif.Curve, o Options) error {
 	if c.Workers > 1 {
 		per = fmt.Sprintf(", %d workers", c.Workers)
 	}
-	g.line(bold, fmt.Sprintf("%s to build%s", counted(int64(c.Images), "image"), per))
+	what := counted(int64(c.Images), "image") + " to build"
+	if c.LayerSets > 0 {
+		what += ", " + counted(int64(c.LayerSets), "layer set") + " to append"
+	}
+	g.line(bold, what+per)
 	g.blank()
 	grid(g, c, "wall time", func(x whatif.Cell) string { return seconds(x.Wall) })
 	peak := "peak of the disk"
@@ -34,7 +38,11 @@ func WhatIf(w io.Writer, c whatif.Curve, o Options) error {
 	if c.Workers > 1 {
 		each = " of each worker"
 	}
-	g.para(plain, "smallest budget"+each+"  ", Bytes(c.Smallest)+", for "+c.Worst)
+	smallest := Bytes(c.Smallest)
+	if c.Worst != "" {
+		smallest += ", for " + c.Worst
+	}
+	g.para(plain, "smallest budget"+each+"  ", smallest)
 	g.blank()
 	basis(g, c)
 	return g.to(w)
@@ -87,12 +95,14 @@ func left(s string) string {
 func basis(g *page, c whatif.Curve) {
 	b := c.Basis
 	g.line(bold, "what this rests on")
-	g.para(plain, "  image, disk   ", from(b.Own, " beside its base", Bytes))
-	g.para(plain, "  image, time   ", from(b.Took, "", nanoseconds))
+	if c.Images > 0 {
+		g.para(plain, "  image, disk   ", from(b.Own, " beside its base", Bytes))
+		g.para(plain, "  image, time   ", from(b.Took, "", nanoseconds))
+	}
 	if s := b.Shared; s.Runs+s.Guessed > 0 {
-		size := "what a daemon went on holding in earlier runs"
-		if s.Guessed > 0 {
-			size = from(s, "", Bytes)
+		size := from(s, "", Bytes)
+		if s.Runs == 0 && s.Mean {
+			size = "what a daemon went on holding in earlier runs"
 		}
 		g.para(plain, "  shared, disk  ", size)
 		g.para(plain, "  shared, time  ", from(b.SharedTook, "", nanoseconds))

@@ -33,7 +33,7 @@ func curves() map[string]whatif.Curve {
 	five := curve([]int64{4 << 30, 20 << 30, 200 << 30}, []int{1, 2, 3, 5, 8}, func(d int64, _ int) bool { return d > 5<<30 })
 	five.Basis = whatif.Basis{
 		Own: whatif.From{Runs: 345, Guessed: 12000, Value: 300 << 20, Mean: true}, Took: whatif.From{Runs: 345, Guessed: 12000, Value: int64(42 * time.Second), Mean: true},
-		Shared: whatif.From{Runs: 1}, SharedTook: whatif.From{Runs: 2, Guessed: 1, Value: int64(30 * time.Second)}, Factor: 2.57, Measured: true, Cores: 8,
+		Shared: whatif.From{Guessed: 3, Value: 30 << 20, Mean: true}, SharedTook: whatif.From{Runs: 2, Guessed: 1, Value: int64(30 * time.Second)}, Factor: 2.57, Measured: true, Cores: 8,
 	}
 	guess := curve([]int64{20 << 30}, []int{2}, func(int64, int) bool { return true })
 	guess.Images, guess.Simulated, guess.Workers = 1, 1, 3
@@ -43,7 +43,10 @@ func curves() map[string]whatif.Curve {
 	}
 	given := curve([]int64{20 << 30}, []int{2}, func(int64, int) bool { return true })
 	given.Basis = whatif.Basis{Own: whatif.From{Given: 12345, Value: 1 << 30}, Took: whatif.From{Runs: 12345}, Factor: 4, Cores: 2}
-	return map[string]whatif.Curve{"five": five, "guess": guess, "given": given, "nothing": {}}
+	sets := curve([]int64{1 << 30}, []int{2}, func(int64, int) bool { return true })
+	sets.Images, sets.Simulated, sets.LayerSets, sets.Worst = 0, 0, 2, ""
+	sets.Basis = whatif.Basis{Shared: whatif.From{Runs: 2}, SharedTook: whatif.From{Runs: 2}, Factor: 4, Cores: 2}
+	return map[string]whatif.Curve{"five": five, "guess": guess, "given": given, "sets": sets, "nothing": {}}
 }
 
 func TestWhatIfGolden(t *testing.T) {
