@@ -124,6 +124,11 @@ func (h *History) Fold(e journal.Event) {
 		if e.Decode(&d) == nil {
 			r.variant[e.Unit] = d.Variant
 		}
+	case journal.WorkerReady:
+		var d journal.WorkerData
+		if e.Decode(&d) == nil && d.Disk != nil {
+			r.disk[e.Worker] = d.Disk.Used
+		}
 	case journal.Disk:
 		var d journal.DiskData
 		if e.Decode(&d) == nil {

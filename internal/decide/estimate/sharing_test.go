@@ -29,6 +29,7 @@ func TestSize(t *testing.T) {
 		s, t  int64
 	}{
 		{"one", []line{disk(100), started("s"), disk(300), ran("s"), disk(400), ready("s"), disk(900)}, 300, 0},
+		{"since the worker was there", []line{{journal.WorkerReady, "", journal.WorkerData{Disk: &journal.DiskData{Used: 100}}}, started("s"), ran("s"), disk(400), ready("s")}, 300, 0},
 		{"two at once", []line{disk(100), started("s"), started("t"), ran("s"), disk(400), ready("s"), disk(500), ready("t")}, 200, 200},
 		{"two after each other", []line{disk(100), started("s"), ran("s"), disk(400), ready("s"), started("t"), ran("t"), disk(420), ready("t")}, 300, 20},
 		{"the larger of two runs", []line{disk(100), started("s"), ran("s"), disk(120), ready("s"), {journal.RunStarted, "", nil}, disk(100), started("s"), ran("s"), disk(400), ready("s")}, 300, 0},

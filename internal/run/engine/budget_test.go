@@ -51,6 +51,14 @@ RUN yes "$(cat /proc/sys/kernel/random/uuid)" | head -c 54525952 > /package
 COPY --from=builder /payload /opt/payload
 `
 
+// eachLinks is a recipe of images that are appended, with the same payload.
+const eachLinks = `ARG BASE_IMAGE
+FROM %s AS builder
+RUN head -c 8388608 /dev/zero | tr '\\0' p > /payload
+FROM ${BASE_IMAGE}
+COPY --link --from=builder /payload /opt/payload
+`
+
 // small is a world whose daemon lives on a file system of its own.
 type small struct {
 	*world
@@ -163,30 +171,78 @@ func TestBudgetAfar(t *testing.T) {
 // TestBudgetTooSmall: no schedule fits, and that is said before much is done.
 func TestBudgetTooSmall(t *testing.T) {
 	for _, tt := range []struct {
-		name, shared string // bytes of the shared step
-		want         string
+		name, recipe, shared string // bytes of the shared step
+		want                 string
 	}{
-		{"an image", "8388608", "its base and its steps need more"},
-		{"the shared steps", "209715200", "the shared steps alone need more"},
+		{"an image", eachGrows, "8388608", "its base and its steps need more"},
+		{"the shared steps", eachGrows, "209715200", "the shared steps alone need more"},
+		{"the layers of appended images", eachLinks, "209715200", "the shared steps alone need more"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			w := newSmall(t, 3, 400<<20)
-			recipe := strings.Replace(fmt.Sprintf(eachGrows, testfleet.Builder(w.host)), "8388608", tt.shared, 1)
+			recipe := strings.Replace(fmt.Sprintf(tt.recipe, testfleet.Builder(w.host)), "8388608", tt.shared, 1)
 			r, peak := w.build(t.Context(), w.fleet(w.dockerfile(recipe, map[string]string{}), "grow"), engine.Options{Disk: fleet.Disk{Bytes: 60 << 20}})
 			if diag.KindOf(r.err) != diag.Infeasible {
 				t.Fatalf("ended with %v", r.err)
 			}
-			for _, f := range r.sum.Failures {
-				t.Logf("peak %d MB; %s; %s", peak>>20, f.Cause, f.Help)
-				if !strings.Contains(f.Cause, tt.want) || !strings.Contains(f.Help, "give it a budget of at least") {
-					t.Errorf("said %s (%s)", f.Cause, f.Help)
-				}
-			}
+			t.Logf("peak %d MB", peak>>20)
+			noRoom(t, r, tt.want)
 			if r.sum.Built != 0 || r.sum.Failed != 3 {
 				t.Errorf("%d built, %d failed", r.sum.Built, r.sum.Failed)
 			}
 		})
+	}
+}
+
+// noRoom checks that every failure of a run is for want of disk, and says why and
+// which budget would do.
+func noRoom(t *testing.T, r result, why string) {
+	t.Helper()
+	for _, f := range r.sum.Failures {
+		t.Logf("%s; %s", f.Cause, f.Help)
+		if !strings.Contains(f.Cause, why) || !strings.Contains(f.Help, "give it a budget of at least") {
+			t.Errorf("said %s (%s)", f.Cause, f.Help)
+		}
+	}
+}
+
+// TestBudgetKnown: what shared steps took in an earlier run is what they are
+// promised in the next one; a budget that they do not fit into is refused before
+// anything starts.
+func TestBudgetKnown(t *testing.T) {
+	t.Parallel()
+	const shared = 100 << 20
+	w := newSmall(t, 2, 900<<20)
+	recipe := strings.Replace(fmt.Sprintf(eachGrows, testfleet.Builder(w.host)), "8388608", strconv.Itoa(shared), 1)
+	f := w.fleet(w.dockerfile(recipe, map[string]string{}), "known")
+	all := f.Images
+	f.Images = all[:1]
+	if r, _ := w.build(t.Context(), f, engine.Options{}); r.err != nil {
+		t.Fatalf("%v: %s", r.err, failures(r.sum))
+	}
+	f.Images = all
+	r, _ := w.build(t.Context(), f, engine.Options{Disk: fleet.Disk{Bytes: 60 << 20}})
+	if diag.KindOf(r.err) != diag.Infeasible || r.sum.Failed != 1 {
+		t.Fatalf("ended with %v, %d failed", r.err, r.sum.Failed)
+	}
+	noRoom(t, r, "the shared steps alone need more")
+	told := int64(0)
+	for _, e := range w.events {
+		switch e.Kind {
+		case journal.SharedQueued:
+			var d journal.SharedData
+			if err := e.Decode(&d); err != nil {
+				t.Fatal(err)
+			}
+			told += d.Bytes
+		case journal.SharedStarted, journal.UnitStarted:
+			t.Errorf("%s, although there is no room", e.Kind)
+		}
+	}
+	// The payload and, of the base of its step, the layers and their files.
+	if t.Logf("%d MB were expected of shared steps", told>>20); told < shared || told > 2*shared {
+		t.Errorf("%d bytes were expected of shared steps that make %d", told, shared)
 	}
 }
 

@@ -3,7 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
-	"runtime"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -15,25 +15,38 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
+	"github.com/lapstrake/lapstrake/internal/model/plan"
 )
 
-// driver carries out one schedule: it gives the journal's events to the
+// driver carries out the schedule of a run: it gives the journal's events to the
 // scheduler and does what that answers.
 type driver struct {
-	e     *Engine
-	parts map[graph.Digest]*graph.Variant // shared steps, with a variant that has them
+	e       *Engine
+	history *estimate.History
+	ended   chan struct{} // closed when nothing is done any more
 
 	mu      sync.Mutex
 	sched   *sched.Scheduler
-	open    map[string]task // images that are not settled
+	open    map[string]task                 // images that are not settled
+	parts   map[graph.Digest]*graph.Variant // shared steps, with a variant that has them
+	sets    map[graph.Digest]set            // layer sets that are not settled
 	todo    []sched.Action
 	wake    chan struct{}
 	cancels map[string]context.CancelCauseFunc // by image, or digest of a shared step
 	tried   map[tried]int
 	lost    map[string]error // workers that were given up
+	queued  bool             // everything that waited was
+	closing bool             // nothing comes any more
 	all     int
 	settled int // at the last forecast
 	wg      sync.WaitGroup
+}
+
+// set is a layer set that is to be made and pushed to repo.
+type set struct {
+	variant *graph.Variant
+	repo    string
+	built   *future[plan.Built]
 }
 
 // forecasts is how often a run says where it is going, at most.
@@ -41,79 +54,6 @@ const forecasts = 20
 
 // tried counts attempts of an image, or of a shared step, that ended for a reason.
 type tried struct{ key, reason string }
-
-// solve makes the images that need a solve of their own.
-func (e *Engine) solve(ctx context.Context, tasks []task) {
-	if len(tasks) == 0 {
-		return
-	}
-	d := &driver{e: e, open: map[string]task{}, parts: map[graph.Digest]*graph.Variant{}, sched: sched.New(), wake: make(chan struct{}, 1),
-		cancels: map[string]context.CancelCauseFunc{}, tried: map[tried]int{}, lost: map[string]error{}}
-	d.all = len(tasks)
-	for _, t := range tasks {
-		d.open[t.unit.Image] = t
-	}
-	e.releases.expect(tasks)
-	e.driver.Store(d)
-	stop := e.Run.Watch(d.see)
-	d.queue(ctx, tasks)
-	for _, s := range e.stations {
-		e.background.Go(func() {
-			if _, err := s.get(ctx); err != nil {
-				e.gaveUp(s, err)
-			}
-		})
-	}
-	d.run(ctx)
-	d.wg.Wait()
-	stop()
-	e.driver.Store(nil)
-}
-
-// queue tells the scheduler what there is to do.
-func (d *driver) queue(ctx context.Context, tasks []task) {
-	e := d.e
-	disk := e.Opts.Disk
-	history, err := ReadHistory(ctx, e.state, e.Fleet.Name)
-	if err != nil {
-		e.note(journal.Note, "", journal.NoteData{Level: "warning", Text: "nothing is expected of earlier runs: " + err.Error()})
-		history = estimate.NewHistory(runtime.NumCPU())
-	}
-	e.note(journal.Scheduling, "", journal.SchedulingData{Jobs: e.jobs(), Workers: len(e.stations), Limit: e.Opts.Deadlines.Run, Since: e.Run.since, Cache: e.cacheRepo(),
-		Budget: disk.Bytes, Share: disk.Share, LeaveFree: disk.LeaveFree})
-	for _, t := range tasks {
-		for _, step := range t.unit.Needs {
-			if d.parts[step] != nil {
-				continue
-			}
-			d.parts[step] = t.facts.Variant
-			e.contents.Store(step, t.facts.Variant.Graph.Fingerprints(t.facts.Files)[step])
-			ev := event(journal.SharedQueued, "", journal.SharedData{Name: t.facts.Variant.Graph.Step(step).Name})
-			ev.Step = step
-			e.append(ev)
-		}
-	}
-	for _, t := range tasks {
-		e.note(journal.UnitQueued, t.unit.Image, queued(t, history))
-	}
-	for _, s := range e.stations {
-		if l := s.now(); l != nil {
-			s.ready(l) // it may have been there before this schedule
-		}
-	}
-	e.note(journal.Queued, "", struct{}{})
-}
-
-func queued(t task, history *estimate.History) journal.QueuedData {
-	data := journal.QueuedData{Variant: t.unit.Variant, Needs: t.unit.Needs, Layers: make([]journal.LayerData, len(t.facts.Base.Layers))}
-	for i, l := range t.facts.Base.Layers {
-		data.Layers[i] = journal.LayerData{Digest: l.Digest, Bytes: l.Size}
-	}
-	if expect, ok := history.Image(t.unit.Image, t.unit.Variant); ok {
-		data.Bytes, data.Took = expect.Bytes, expect.Took
-	}
-	return data
-}
 
 // see gives an event to the scheduler. It is called in the journal's order.
 func (d *driver) see(ev journal.Event) {
@@ -136,16 +76,12 @@ func (d *driver) nudge() {
 	}
 }
 
-// run does what the scheduler says until nothing is left, ctx ends or every
-// worker was given up.
+// run does what the scheduler says until nothing comes any more and nothing is
+// left, or ctx ends.
 func (d *driver) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := d.dead(); err != nil {
-			for _, t := range d.unsettled("") {
-				d.settle(nil, t)
-				d.e.fail(t, err, true)
-			}
-			return
+			d.drop(err)
 		}
 		more, idle := d.next(ctx)
 		if more {
@@ -159,6 +95,20 @@ func (d *driver) run(ctx context.Context) {
 		case <-d.wake:
 		case <-ctx.Done():
 		}
+	}
+}
+
+// drop fails all that is open, as no worker is left.
+func (d *driver) drop(err error) {
+	for _, t := range d.unsettled("") {
+		d.settle(nil, t)
+		d.e.fail(t, err, true)
+	}
+	d.mu.Lock()
+	sets := slices.Collect(maps.Keys(d.sets))
+	d.mu.Unlock()
+	for _, id := range sets {
+		d.failShared(id, "", err, "")
 	}
 }
 
@@ -223,7 +173,7 @@ func (d *driver) next(ctx context.Context) (more, idle bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.todo) == 0 {
-		return false, d.sched.Idle()
+		return false, d.closing && d.sched.Idle()
 	}
 	a := d.todo[0]
 	d.todo = d.todo[1:]
@@ -258,16 +208,22 @@ func (d *driver) tell(s *station, a sched.Action) {
 	d.mu.Unlock()
 	switch a.Do {
 	case sched.Reject:
-		if !open {
-			return // it failed for another reason just now
+		if a.Step != "" {
+			d.endLayers(a.Step, plan.Built{}, noRoom(a, "shared layers"))
+		} else if open { // else it failed for another reason just now
+			d.settle(s, t)
+			d.e.fail(t, noRoom(a, a.Unit), false)
 		}
-		d.settle(s, t)
-		d.e.fail(t, diag.Errorf(diag.Infeasible, "give it a budget of at least "+sizeOf(a.Bytes), "no room for %s on the daemon's disk: %s", a.Unit, a.Why), false)
 	case sched.Stop:
 		d.e.abort(fmt.Errorf("the time limit cannot be kept: %s", a.Why))
 	case sched.Wait:
 		d.e.note(journal.Note, a.Unit, journal.NoteData{Level: "warning", Text: a.Why + ": " + sizeOf(a.Bytes) + " more are needed before the next image can start"})
 	}
+}
+
+// noRoom says that there is no schedule for something.
+func noRoom(a sched.Action, what string) error {
+	return diag.Errorf(diag.Infeasible, "give it a budget of at least "+sizeOf(a.Bytes), "no room for %s on the daemon's disk: %s", what, a.Why)
 }
 
 // sizeOf is a size for people to read and to give: whole mebibytes.
@@ -303,9 +259,12 @@ func (d *driver) attempt(ctx context.Context, s *station, l *life, key string, w
 }
 
 // retry decides what the error of an attempt means: the reason to try again, or
-// "" when it is final.
-func (d *driver) retry(ctx context.Context, s *station, key string, err error) (reason string) {
+// "" when it is final. What many images wait for is tried more often.
+func (d *driver) retry(ctx context.Context, s *station, key string, many bool, err error) (reason string) {
 	reason, most := blame(err)
+	if many && reason == journal.RetryPassing {
+		most = triesMany
+	}
 	d.mu.Lock()
 	d.tried[tried{key, reason}]++
 	n := d.tried[tried{key, reason}]
@@ -317,36 +276,50 @@ func (d *driver) retry(ctx context.Context, s *station, key string, err error) (
 	return reason
 }
 
-// share makes one shared step.
+// share makes one shared step or layer set. What the disk says is written down
+// before anything else happens there, as it is what the step took.
 func (d *driver) share(ctx context.Context, s *station, l *life, step graph.Digest) {
-	name := journal.SharedData{Name: d.parts[step].Graph.Step(step).Name}
-	note := func(kind journal.Kind, data any) {
-		ev := event(kind, "", data)
-		ev.Step, ev.Worker = step, s.name
-		d.e.append(ev)
-	}
+	d.mu.Lock()
+	layers, isSet := d.sets[step]
+	part := d.parts[step]
+	d.mu.Unlock()
+	var built plan.Built
 	d.e.phase(journal.PhaseStarted, "shared")
 	defer d.e.phase(journal.PhaseEnded, "shared")
-	note(journal.SharedStarted, name)
-	err := d.attempt(ctx, s, l, string(step), 0, func(solve context.Context, stop context.CancelCauseFunc) error {
-		return d.e.solveShared(solve, stop, s, l.Worker, d.parts[step], step)
+	s.noteShared(journal.SharedStarted, step, journal.SharedData{})
+	err := d.attempt(ctx, s, l, string(step), 0, func(solve context.Context, stop context.CancelCauseFunc) (err error) {
+		if isSet {
+			built, err = d.e.solveLayers(solve, stop, s, l.Worker, layers)
+			return err
+		}
+		return d.e.solveShared(solve, stop, s, l.Worker, part, step)
 	})
 	if err == nil {
-		note(journal.SharedReady, name)
+		s.read()
+		s.noteShared(journal.SharedReady, step, journal.SharedData{})
+		d.endLayers(step, built, nil)
 		return
 	}
-	reason := d.retry(ctx, s, string(step), err)
-	if ctx.Err() != nil || reason == journal.RetryWorker {
-		return // told by the loss of the worker
+	reason := d.retry(ctx, s, string(step), true, err)
+	if ctx.Err() == nil && reason != journal.RetryWorker { // which is told by the loss of the worker
+		d.failShared(step, s.name, err, reason)
 	}
+}
+
+// failShared says that a shared step or layer set failed; without a reason to try
+// again, for all that need it.
+func (d *driver) failShared(step graph.Digest, worker string, err error, reason string) {
 	data := failData(err)
 	data.Shared, data.Reason = true, reason
-	note(journal.SharedFailed, data)
+	ev := event(journal.SharedFailed, "", data)
+	ev.Step, ev.Worker = step, worker
+	d.e.append(ev)
 	if reason != "" {
 		return
 	}
+	d.endLayers(step, plan.Built{}, err)
 	for _, t := range d.unsettled(step) {
-		d.settle(s, t)
+		d.settle(d.e.station(worker), t)
 		d.e.fail(t, err, true)
 	}
 }
@@ -370,7 +343,7 @@ func (d *driver) start(ctx context.Context, s *station, l *life, a sched.Action)
 		d.e.done(t, image.digest, image.temperature)
 		return
 	}
-	reason := d.retry(ctx, s, a.Unit, err)
+	reason := d.retry(ctx, s, a.Unit, false, err)
 	switch {
 	case ctx.Err() != nil, reason == journal.RetryWorker:
 	case reason == "":

@@ -129,6 +129,7 @@ type Engine struct {
 	watching   sync.WaitGroup // who watches workers, until over
 	over       chan struct{}
 	abort      context.CancelCauseFunc
+	scheduling sync.Mutex // held while a schedule begins
 	driver     atomic.Pointer[driver]
 	background sync.WaitGroup // whatever futures are made by
 	blobs      once[blobAt]
@@ -209,6 +210,7 @@ func (e *Engine) begin(ctx context.Context) (run context.Context, end func()) {
 		e.releases.keep = e.Run.firstRecords
 	}
 	return ctx, func() {
+		e.endSchedule()
 		e.finish()
 		e.watching.Wait()
 		e.abort(nil)
@@ -311,16 +313,11 @@ func (e *Engine) carryOut(ctx context.Context, tasks []task) error {
 		}
 	}
 	e.phase(journal.PhaseStarted, "images")
-	stop := e.watch()
-	var wg sync.WaitGroup
-	var gone []task
-	wg.Go(func() { gone = e.send(ctx, sends) })
-	wg.Go(func() { e.solve(ctx, solves) })
-	wg.Wait()
-	e.solve(ctx, gone)
+	e.solve(ctx, solves)
+	e.solve(ctx, e.send(ctx, sends))
+	e.endSchedule()
 	e.finish()
 	e.background.Wait()
-	stop()
 	e.phase(journal.PhaseEnded, "images")
 	e.totals()
 	return e.verdict(ctx)

@@ -26,11 +26,20 @@ type releases struct {
 	ended  map[string]int // worker -> images that ended since the last release
 }
 
+// init makes the maps. The lock must be held.
+func (r *releases) init() {
+	if r.users == nil {
+		r.before, r.ended = map[string]map[string]bool{}, map[string]int{}
+		r.users, r.bases = map[graph.Digest]int{}, map[graph.Digest]*fact.Base{}
+	}
+}
+
 // begin notes which records a worker held when the run first reached it. When
 // the run goes on after an interruption, those are what its first start found.
 func (r *releases) begin(worker string, records []release.Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.init()
 	if r.before[worker] != nil {
 		return
 	}
@@ -41,9 +50,6 @@ func (r *releases) begin(worker string, records []release.Record) {
 	if r.keep != nil {
 		ids = r.keep(worker, ids)
 	}
-	if r.before == nil {
-		r.before = map[string]map[string]bool{}
-	}
 	r.before[worker] = ids
 }
 
@@ -51,9 +57,7 @@ func (r *releases) begin(worker string, records []release.Record) {
 func (r *releases) expect(tasks []task) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.users == nil {
-		r.users, r.bases, r.ended = map[graph.Digest]int{}, map[graph.Digest]*fact.Base{}, map[string]int{}
-	}
+	r.init()
 	for _, t := range tasks {
 		r.users[t.facts.Base.Digest]++
 		r.bases[t.facts.Base.Digest] = t.facts.Base

@@ -59,6 +59,13 @@ func (s *station) sample(done <-chan struct{}) {
 	}
 }
 
+// read writes down what the disk says now.
+func (s *station) read() {
+	if d, ok := s.reading(); ok {
+		s.note(journal.Disk, "", d)
+	}
+}
+
 // reading is what the file system of a worker says now; ok is false when it is
 // not ours or the worker is not there.
 func (s *station) reading() (d journal.DiskData, ok bool) {

@@ -218,9 +218,7 @@ func (e *Engine) makeLayers(ctx context.Context, id graph.Digest, v *graph.Varia
 		}
 		e.note(journal.Note, "", journal.NoteData{Level: "info", Text: "shared layers of an earlier run are gone and made again: " + err.Error()})
 	}
-	e.phase(journal.PhaseStarted, "shared")
-	defer e.phase(journal.PhaseEnded, "shared")
-	built, err := e.persist(ctx, e.stations[0], e.job(v.Shared.Definition, repo), e.solveSteps(e.stations[0].name, "", planned(v, nil)))
+	built, err := e.schedule(ctx).layers(ctx, id, v, repo)
 	if err != nil {
 		return layerSet{}, err
 	}

@@ -116,6 +116,15 @@ func (e *Engine) solveShared(solve context.Context, stop context.CancelCauseFunc
 	return err
 }
 
+// solveLayers makes a layer set on a worker, which pushes it.
+func (e *Engine) solveLayers(solve context.Context, stop context.CancelCauseFunc, s *station, w *Worker, l set) (plan.Built, error) {
+	log := e.solveSteps(s.name, "", planned(l.variant, nil))
+	log.limit(e.Opts.Deadlines.Step, stop)
+	built, err := w.Solver.Solve(solve, e.job(l.variant.Shared.Definition, l.repo), log.record)
+	log.flush()
+	return built, err
+}
+
 // cacheOf is where shared steps are found in a registry, one reference for each
 // content: files of a context that no step reads do not move it. With the kind of a step that does work it is exported there too: a
 // source is as near for every daemon.
@@ -141,37 +150,6 @@ func (e *Engine) cacheRepo() string {
 		return publish.Repos(e.Fleet.Images[0].Tags)[0]
 	}
 	return e.Opts.Cache
-}
-
-// persist runs a solve that many images wait for, and runs it again when that may
-// help: the daemon tries hardly again what a registry did not answer, and has
-// kept what is done.
-func (e *Engine) persist(ctx context.Context, s *station, job plan.Job, log *solveSteps) (built plan.Built, err error) {
-	for n := 1; ; n++ {
-		l, err := s.enter(ctx)
-		if err != nil {
-			return built, err
-		}
-		err = s.attempt(ctx, l, 0, func(solve context.Context, stop context.CancelCauseFunc) (err error) {
-			log.limit(e.Opts.Deadlines.Step, stop)
-			built, err = l.Solver.Solve(solve, job, log.record)
-			log.flush()
-			return err
-		})
-		l.busy.Done()
-		if err == nil || ctx.Err() != nil {
-			return built, err
-		}
-		reason, most := blame(err)
-		if reason == journal.RetryPassing {
-			most = triesMany
-		}
-		if n >= most {
-			return built, err
-		}
-		e.note(journal.Note, log.image, journal.NoteData{Level: "warning", Text: "tried again: " + err.Error()})
-		s.mend(ctx, err, reason, n)
-	}
 }
 
 // spread brings the blobs of a manifest from one repository into another.

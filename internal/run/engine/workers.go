@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,6 +61,13 @@ type station struct {
 func (s *station) note(kind journal.Kind, unit string, data any) {
 	ev := event(kind, unit, data)
 	ev.Worker = s.name
+	s.e.append(ev)
+}
+
+// noteShared appends an event about a shared step or layer set on this worker.
+func (s *station) noteShared(kind journal.Kind, step graph.Digest, data any) {
+	ev := event(kind, "", data)
+	ev.Step, ev.Worker = step, s.name
 	s.e.append(ev)
 }
 
@@ -267,7 +275,7 @@ func (s *station) lost(l *life, cause error) {
 			again, err := s.begin(ctx, true)
 			next.Set(again, err)
 			if err != nil {
-				s.e.gaveUp(s, err)
+				s.e.gaveUp(ctx, s, err)
 				return
 			}
 			s.ready(again)
@@ -275,13 +283,18 @@ func (s *station) lost(l *life, cause error) {
 	})
 }
 
-// gaveUp says that a worker will not come back.
-func (e *Engine) gaveUp(s *station, err error) {
-	if d := e.driver.Load(); d != nil {
-		d.mu.Lock()
-		d.lost[s.name] = err
-		d.mu.Unlock()
-		d.nudge()
+// gaveUp says that a worker will not come back, and turns to the next one.
+func (e *Engine) gaveUp(ctx context.Context, s *station, err error) {
+	d := e.driver.Load()
+	if d == nil {
+		return
+	}
+	d.mu.Lock()
+	d.lost[s.name] = err
+	d.mu.Unlock()
+	d.nudge()
+	if i := slices.Index(e.stations, s) + 1; i < len(e.stations) {
+		d.reach(ctx, i)
 	}
 }
 
