@@ -20,6 +20,9 @@ type Rule struct {
 	Share float64
 	// LeaveFree are bytes of the file system that stay free.
 	LeaveFree int64
+	// Records says that readings are sums of what a daemon says that it keeps, as
+	// its file system cannot be read: more of a limit is kept back.
+	Records bool
 }
 
 // Reading is what a file system says of itself. Free is what can be written,
@@ -55,30 +58,43 @@ func New(rule Rule, first Reading, holds int64) *Ledger {
 	}
 }
 
-// guard is the part of a limit that is kept back for what happens between two
-// readings, and for what the file system itself needs.
-const guard = 0.03
+const (
+	// guard is the part of a limit that is kept back for what happens between two
+	// readings, and for what the file system itself needs.
+	guard = 0.03
+	// floor is that part where readings are sums of records. These leave out what
+	// is being fetched and the daemon's own tables, and come seldom.
+	floor = 0.1
+)
 
-// keep is what a limit leaves when the guard is taken off.
-func keep(limit int64) int64 { return limit - int64(guard*float64(limit)) }
+// keep is what a limit leaves when the guard, or the floor, is taken off.
+func (r Rule) keep(limit int64) int64 { return limit - int64(r.back()*float64(limit)) }
 
-// Enough is the smallest Rule.Bytes that lets a daemon hold n bytes.
-func Enough(n int64) int64 {
+// back is the part of a limit that is kept back.
+func (r Rule) back() float64 {
+	if r.Records {
+		return floor
+	}
+	return guard
+}
+
+// Enough is the smallest Bytes of such a rule that let a daemon hold n bytes.
+func (r Rule) Enough(n int64) int64 {
 	if n <= 0 {
 		return 0
 	}
-	limit := int64(float64(n) / (1 - guard))
-	for keep(limit) < n {
+	limit := int64(float64(n) / (1 - r.back()))
+	for r.keep(limit) < n {
 		limit++
 	}
-	for keep(limit-1) >= n {
+	for r.keep(limit-1) >= n {
 		limit--
 	}
 	return limit
 }
 
-// Allowance is what the daemon may hold by the rule alone, with the guard taken
-// off; [Unlimited] without a rule.
+// Allowance is what the daemon may hold by the rule alone, with the guard or the
+// floor taken off; [Unlimited] without a rule.
 func (l *Ledger) Allowance() int64 {
 	limit := Unlimited
 	if l.rule.Bytes > 0 {
@@ -90,7 +106,7 @@ func (l *Ledger) Allowance() int64 {
 	if limit == Unlimited {
 		return limit
 	}
-	return keep(limit)
+	return l.rule.keep(limit)
 }
 
 // Most is what the daemon could hold by the rule if nobody else used the file

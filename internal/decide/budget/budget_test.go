@@ -29,6 +29,7 @@ func TestCeiling(t *testing.T) {
 		{"bytes with what the daemon had", budget.Rule{Bytes: 100}, 300, 60, 337, 97},
 		{"the daemon cannot hold more than is used", budget.Rule{Bytes: 100}, 300, 400, 97, 97},
 		{"a daemon that says less than nothing", budget.Rule{Bytes: 100}, 300, -1, 397, 97},
+		{"bytes of records", budget.Rule{Bytes: 100, Records: true}, 60, 60, 90, 90},
 		{"share", budget.Rule{Share: 0.5}, 0, 0, 485, 485},
 		{"bytes above the disk", budget.Rule{Bytes: 5000}, 0, 0, 950, 4850},
 		{"leave free", budget.Rule{LeaveFree: 200}, 0, 0, 750, budget.Unlimited},
@@ -112,9 +113,12 @@ func TestRoom(t *testing.T) {
 
 func TestEnough(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		n := rapid.Int64Range(0, 1<<50).Draw(t, "n")
-		least := budget.Enough(n)
-		allow := func(b int64) int64 { return budget.New(budget.Rule{Bytes: b}, budget.Reading{}, 0).Allowance() }
+		n, rule := rapid.Int64Range(0, 1<<50).Draw(t, "n"), budget.Rule{Records: rapid.Bool().Draw(t, "records")}
+		least := rule.Enough(n)
+		allow := func(b int64) int64 {
+			rule.Bytes = b
+			return budget.New(rule, budget.Reading{}, 0).Allowance()
+		}
 		if n > 0 && allow(least) < n {
 			t.Fatalf("%d bytes allow %d, not %d", least, allow(least), n)
 		}

@@ -3,8 +3,6 @@ package sched
 import (
 	"fmt"
 	"time"
-
-	"github.com/lapstrake/lapstrake/internal/decide/budget"
 )
 
 const (
@@ -272,7 +270,7 @@ func (s *Scheduler) turnDown(w *worker, u *unit) (verdict, []Action) {
 			return waits, acts
 		}
 	}
-	need := budget.Enough(max(u.proven, w.ledger.Holds()+s.model.Total(u.expect.Bytes, sure), w.ledger.Ceiling()-w.ledger.Others()+1, 1))
+	need := w.rule.Enough(max(u.proven, w.ledger.Holds()+s.model.Total(u.expect.Bytes, sure), w.ledger.Ceiling()-w.ledger.Others()+1, 1))
 	if u.needed == 0 || need < u.needed {
 		u.needed = need
 	}

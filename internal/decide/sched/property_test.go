@@ -159,7 +159,7 @@ func drawPlain(t *rapid.T) (w World, need int64) {
 func TestPropertyEnoughIsEnough(t *testing.T) {
 	check(t, func(t *rapid.T) {
 		w, need := drawPlain(t)
-		w.Limits.Budget = budget.Enough(need) + rapid.SampledFrom([]int64{0, 0, 1, 100, 1000}).Draw(t, "more")*mega
+		w.Limits.Budget = budget.Rule{}.Enough(need) + rapid.SampledFrom([]int64{0, 0, 1, 100, 1000}).Draw(t, "more")*mega
 		j := newJudge(t, w)
 		j.m.begin()
 		out := j.verdict()
@@ -182,12 +182,12 @@ func TestPropertySmallestBudget(t *testing.T) {
 		if need == 0 {
 			return
 		}
-		w.Limits.Budget = rapid.Int64Range(1, budget.Enough(need)).Draw(t, "budget")
+		w.Limits.Budget = rapid.Int64Range(1, budget.Rule{}.Enough(need)).Draw(t, "budget")
 		out := Simulate(w)
 		if out.Left > 0 {
 			t.Fatalf("%d images came to no end", out.Left)
 		}
-		enough := budget.Enough(need)
+		enough := budget.Rule{}.Enough(need)
 		if w.Limits.Budget == enough {
 			enough = 0
 		}

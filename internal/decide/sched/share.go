@@ -2,8 +2,6 @@ package sched
 
 import (
 	"slices"
-
-	"github.com/lapstrake/lapstrake/internal/decide/budget"
 )
 
 // startShares starts the shared steps that somebody waits for and that fit; the
@@ -127,7 +125,7 @@ func (s *Scheduler) refuseShare(w *worker, sh *share) []Action {
 	case need <= may:
 		need = w.ledger.Holds() + sh.bytes
 	}
-	return s.giveUp(w, sh, budget.Enough(need))
+	return s.giveUp(w, sh, w.rule.Enough(need))
 }
 
 // giveUp ends a shared step for which there is no room, with what needs it.
@@ -189,7 +187,7 @@ func (s *Scheduler) rejectHopeless() (out []Action) {
 		}
 	}
 	s.judged = true
-	most, need := w.ledger.Most(), budget.Enough(s.all())
+	most, need := w.ledger.Most(), w.rule.Enough(s.all())
 	for _, u := range s.bases.units() {
 		known := s.below(u)
 		if u.phase != waiting || known+s.model.Least(u.expect.Bytes, u.base.size()) <= most {

@@ -102,6 +102,7 @@ func (s *Scheduler) rule(d journal.WorkerData) budget.Rule {
 	if r == (budget.Rule{}) {
 		r.LeaveFree = min(d.Disk.Total/50, 1<<30)
 	}
+	r.Records = d.Disk.Records
 	return r
 }
 

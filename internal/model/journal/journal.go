@@ -287,11 +287,14 @@ type ReleaseData struct {
 	TimedOut bool   `json:"timedOut,omitempty"`
 }
 
-// DiskData is a reading of the file system that holds the daemon's state.
+// DiskData is a reading of the disk that holds the daemon's state.
 type DiskData struct {
 	Used  int64 `json:"used"`
 	Free  int64 `json:"free"`
 	Total int64 `json:"total"`
+	// Records says that Used is the sum of what the daemon says that it keeps, as
+	// its file system cannot be read; Free and Total then say nothing of a disk.
+	Records bool `json:"records,omitempty"`
 	// Budget is what the daemon may hold of it by the run's budget, beside what
 	// others held before it; 0 when it has no budget.
 	Budget int64 `json:"budget,omitempty"`

@@ -210,52 +210,6 @@ func (d records) Release(ctx context.Context, ids []string) ([]string, error) {
 	return gone, err
 }
 
-// distant is the storage of a daemon whose file system cannot be read. What it
-// may hold is held against its records; they leave out what is being fetched.
-type distant struct {
-	records
-	limit int64
-
-	mu   sync.Mutex
-	read time.Time
-	last journal.DiskData
-}
-
-const (
-	// distantPause is how often the records of a distant daemon are summed up,
-	// and distantWait how long that may take: it locks them.
-	distantPause = 2 * time.Second
-	distantWait  = 10 * time.Second
-)
-
-// Space implements [Disk]. The size of the file system is not known: there is
-// said to be room for the limit, beside what is used.
-func (d *distant) Space() (journal.DiskData, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if time.Since(d.read) < distantPause {
-		return d.last, nil
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), distantWait)
-	defer cancel()
-	all, err := d.Records(ctx)
-	if err != nil {
-		return d.last, err
-	}
-	d.last = journal.DiskData{Free: d.limit}
-	for _, r := range all {
-		d.last.Used += r.Bytes
-	}
-	d.last.Total, d.read = d.last.Used+d.limit, time.Now()
-	return d.last, nil
-}
-
-// Relieve implements [Disk]: nothing is kept on a distant disk.
-func (d *distant) Relieve() error { return nil }
-
-// Recover implements [Disk].
-func (d *distant) Recover() error { return nil }
-
 // disk is the embedded daemon's storage.
 type disk struct {
 	records
@@ -263,7 +217,7 @@ type disk struct {
 }
 
 // Space implements [Disk].
-func (d disk) Space() (journal.DiskData, error) { return meter.Read(d.daemon.Root()) }
+func (d disk) Space(bool) (journal.DiskData, error) { return meter.Read(d.daemon.Root()) }
 
 // Relieve implements [Disk].
 func (d disk) Relieve() error {

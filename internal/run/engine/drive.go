@@ -341,6 +341,7 @@ func (d *driver) start(ctx context.Context, s *station, l *life, a sched.Action)
 	if err == nil {
 		d.settle(s, t)
 		d.e.done(t, image.digest, image.temperature)
+		s.read() // until then it counts as if it had taken all that it was promised
 		return
 	}
 	reason := d.retry(ctx, s, a.Unit, false, err)

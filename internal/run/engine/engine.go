@@ -49,14 +49,16 @@ type Solver interface {
 // Disk is the daemon's storage.
 //
 // Release removes the records named, but those that are in use or have children,
-// and returns the ids of those that went, also with an error. Space is that of the file system. Relieve
-// gives up what was kept for the case that the file system is full, so that the
-// daemon can work again, and Recover keeps it anew when there is room; both may
-// be called at any time and any number of times.
+// and returns the ids of those that went, also with an error. Space is that of the
+// file system or, where that cannot be read, what the records take; it may be some
+// seconds old unless it is to be fresh. Relieve gives up what was kept for the case
+// that the file system is full, so that the daemon can work again, and Recover
+// keeps it anew when there is room; both may be called at any time and any number
+// of times.
 type Disk interface {
 	Records(ctx context.Context) ([]release.Record, error)
 	Release(ctx context.Context, ids []string) (gone []string, err error)
-	Space() (journal.DiskData, error)
+	Space(fresh bool) (journal.DiskData, error)
 	Relieve() error
 	Recover() error
 }

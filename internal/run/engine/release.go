@@ -113,6 +113,7 @@ func (e *Engine) release(ctx context.Context, s *station, l *life) {
 		data.TimedOut = errors.Is(ctx.Err(), context.DeadlineExceeded)
 	}
 	s.note(journal.Released, "", data)
+	s.read()
 }
 
 // releaseDead releases what is dead now. With an error the result holds what went

@@ -20,6 +20,10 @@ const (
 // the disk was full when it was.
 const fullBelow = 16 << 20
 
+// isFull tells whether steps fail for want of disk. Of a disk that cannot be read
+// nobody knows.
+func isFull(d journal.DiskData) bool { return !d.Records && d.Free < fullBelow }
+
 // watch samples the disks of the workers while images are made; stop takes the
 // last samples.
 func (e *Engine) watch() (stop func()) {
@@ -43,11 +47,11 @@ func (s *station) sample(done <-chan struct{}) {
 			end = true
 		case <-tick.C:
 		}
-		d, ok := s.reading()
+		d, ok := s.reading(false)
 		if !ok {
 			continue
 		}
-		if d.Free < fullBelow {
+		if isFull(d) {
 			s.full.Store(time.Now().UnixNano())
 		}
 		moved := d.Used - last.Used
@@ -61,19 +65,19 @@ func (s *station) sample(done <-chan struct{}) {
 
 // read writes down what the disk says now.
 func (s *station) read() {
-	if d, ok := s.reading(); ok {
+	if d, ok := s.reading(true); ok {
 		s.note(journal.Disk, "", d)
 	}
 }
 
-// reading is what the file system of a worker says now; ok is false when it is
-// not ours or the worker is not there.
-func (s *station) reading() (d journal.DiskData, ok bool) {
+// reading is what the disk of a worker says now; ok is false when it is not ours
+// or the worker is not there.
+func (s *station) reading(fresh bool) (d journal.DiskData, ok bool) {
 	l := s.now()
 	if l == nil || l.Disk == nil {
 		return d, false
 	}
-	d, err := l.Disk.Space()
+	d, err := l.Disk.Space(fresh)
 	if err != nil {
 		return d, false
 	}
@@ -89,7 +93,7 @@ func (s *station) reading() (d journal.DiskData, ok bool) {
 
 // wasFull tells whether a worker's disk was full at some time since.
 func (s *station) wasFull(since time.Time) bool {
-	if d, ok := s.reading(); ok && d.Free < fullBelow {
+	if d, ok := s.reading(false); ok && isFull(d) {
 		return true
 	}
 	return s.full.Load() >= since.UnixNano()

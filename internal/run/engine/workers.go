@@ -207,7 +207,7 @@ func (s *station) live(ctx context.Context, w *Worker) *life {
 func (s *station) ready(l *life) {
 	data := journal.WorkerData{Versions: l.Versions, Address: l.Address, Budget: s.disk.Bytes, Share: s.disk.Share, LeaveFree: s.disk.LeaveFree}
 	if l.Disk != nil {
-		if d, err := l.Disk.Space(); err == nil {
+		if d, err := l.Disk.Space(true); err == nil {
 			data.Disk = &d
 		}
 		if records, err := l.Disk.Records(l.ctx); err == nil {
