@@ -422,10 +422,10 @@ func (s *Scheduler) endShare(step graph.Digest, ready bool) {
 func (s *Scheduler) shareFailed(step graph.Digest, reason string) {
 	sh := s.byStep[step]
 	switch {
-	case sh == nil || sh.phase != running:
+	case sh == nil:
 	case reason == "":
-		s.endShare(step, false)
-	default:
+		s.endShare(step, false) // also one that waits: no worker is left
+	case sh.phase == running:
 		w := sh.worker
 		if full(reason) {
 			sh.stops++

@@ -217,6 +217,11 @@ func TestStep(t *testing.T) {
 			{0, journal.SharedFailed, "set", reason(journal.RetryPassing), "share set"},
 			{0, journal.SharedReady, "set", nil, ""},
 		}},
+		{"a layer set that waits can fail", journal.SchedulingData{Jobs: 1}, nil, nil, []line{
+			{0, journal.SharedQueued, "set", journal.SharedData{Early: true}, ""},
+			{0, journal.SharedFailed, "set", reason(""), ""},
+			{0, journal.WorkerReady, "a", journal.WorkerData{}, ""},
+		}},
 		{"within a budget images wait for shared steps", journal.SchedulingData{Jobs: 2, Budget: 900}, []string{"a=disk"}, []string{"s=100: x", "y"}, []line{
 			{0, journal.Queued, "", nil, "share s"},
 			{0, journal.Disk, "a", disk(100), ""},

@@ -216,8 +216,13 @@ type disk struct {
 	daemon *worker.Daemon
 }
 
-// Space implements [Disk].
-func (d disk) Space(bool) (journal.DiskData, error) { return meter.Read(d.daemon.Root()) }
+// Space implements [Disk]. What the ballast lacks is not free: it was given up for
+// the daemon's own work, and not for images.
+func (d disk) Space(bool) (journal.DiskData, error) {
+	r, err := meter.Read(d.daemon.Root())
+	r.Free = max(0, r.Free-d.daemon.LacksBallast())
+	return r, err
+}
 
 // Relieve implements [Disk].
 func (d disk) Relieve() error {

@@ -207,7 +207,9 @@ func TestDiskFull(t *testing.T) {
 	dir := w.dockerfile(fmt.Sprintf(eachGrows, testfleet.Builder(w.host)), map[string]string{})
 	f := w.fleet(dir, "full")
 	lowest := int64(1 << 40)
+	var fillings []filling
 	see, wait := atEvents(journal.UnitPublished, n/(times+1), times, func(int) {
+		from := time.Now()
 		free := fillDisk(t, w.disk)
 		var st unix.Statfs_t
 		if err := unix.Statfs(w.disk, &st); err == nil {
@@ -215,6 +217,7 @@ func TestDiskFull(t *testing.T) {
 		}
 		time.Sleep(4 * time.Second)
 		free()
+		fillings = append(fillings, filling{from, time.Now()})
 	})
 	w.see = see
 	r, _ := w.build(t.Context(), f, engine.Options{Jobs: jobs})
@@ -226,23 +229,61 @@ func TestDiskFull(t *testing.T) {
 	if lowest != 0 {
 		t.Errorf("%d bytes were free when the disk was full", lowest)
 	}
-	w.onlyInFlight(r, times*jobs)
+	w.onlyDuring(r, fillings)
 	w.right(f, r)
 	awaitNothing(t, w.disk)
 }
 
-// onlyInFlight checks that no more images were started again than most, which is
-// what ran when something happened to the daemon, and nothing else was made twice.
-// An image that meets a disk that is still full is started more than once again.
+// filling is a time in which the disk was being filled, or full.
+type filling struct{ from, to time.Time }
+
+// onlyDuring checks that every attempt that failed was in flight during a filling,
+// no image more than once in each, and that nothing else was made twice.
+func (w *small) onlyDuring(r result, fillings []filling) {
+	w.t.Helper()
+	began := map[string]time.Time{}
+	again := map[string]int{}
+	for _, e := range w.events {
+		switch e.Kind {
+		case journal.UnitStarted:
+			began[e.Unit] = e.Wall
+		case journal.UnitRetried:
+			again[e.Unit]++
+			var d journal.FailData
+			if err := e.Decode(&d); err != nil {
+				w.t.Fatal(err)
+			}
+			w.t.Logf("%s was tried from %s to %s: %s", e.Unit, began[e.Unit].Format(clock), e.Wall.Format(clock), d.Reason)
+			if !slices.ContainsFunc(fillings, func(f filling) bool { return began[e.Unit].Before(f.to) && e.Wall.After(f.from) }) {
+				w.t.Errorf("%s failed while there was room: %s: %s", e.Unit, d.Reason, d.Cause)
+			}
+		}
+	}
+	for _, f := range fillings {
+		w.t.Logf("the disk was full from %s to %s", f.from.Format(clock), f.to.Format(clock))
+	}
+	for unit, n := range again {
+		if n > len(fillings) {
+			w.t.Errorf("%s was started again %d times, the disk was full %d times", unit, n, len(fillings))
+		}
+	}
+	if v := value(r.sum.Rework); v != 1 {
+		w.t.Errorf("rework %v", v)
+	}
+}
+
+// clock is a time of the day for logs.
+const clock = "15:04:05.000"
+
+// onlyInFlight checks that images were started again no more often than most, which
+// is what ran when something happened to the daemon, and nothing else was made twice.
 func (w *small) onlyInFlight(r result, most int) {
 	w.t.Helper()
 	again := 0
 	for _, u := range r.units {
-		if u.Attempts > 1 {
-			again++
-		}
+		again += max(0, u.Attempts-1)
 	}
-	w.t.Logf("%d images were started again, retried %v", again, r.sum.RetriesByCause)
+	w.t.Logf("images were started again %d times, retried %v", again, r.sum.RetriesByCause)
 	for _, e := range w.events {
 		var d journal.FailData
 		if e.Kind == journal.UnitRetried && e.Decode(&d) == nil && d.Reason == journal.RetryPassing {
@@ -250,7 +291,7 @@ func (w *small) onlyInFlight(r result, most int) {
 		}
 	}
 	if again > most {
-		w.t.Errorf("%d images were started again, %d were in flight", again, most)
+		w.t.Errorf("images were started again %d times, %d were in flight", again, most)
 	}
 	if v := value(r.sum.Rework); v != 1 {
 		w.t.Errorf("rework %v", v)

@@ -71,6 +71,16 @@ func (b *ballast) held() int64 {
 	return st.Blocks * 512
 }
 
+// lacks is the number of bytes by which the file is too small; 0 when that cannot
+// be known.
+func (b *ballast) lacks() int64 {
+	r, err := b.room()
+	if err != nil {
+		return 0
+	}
+	return max(0, r.size()-b.held())
+}
+
 // make makes the file when it is not there, or not whole, and there is room.
 func (b *ballast) make() error {
 	b.mu.Lock()

@@ -149,6 +149,9 @@ func (d *Daemon) Stop(ctx context.Context) error { return d.stop(ctx) }
 // again, also at the same time.
 func (d *Daemon) FreeBallast() (int64, error) { return d.ballast.free() }
 
+// LacksBallast is what making the ballast again would take of the disk, in bytes.
+func (d *Daemon) LacksBallast() int64 { return d.ballast.lacks() }
+
 // Ballast makes the ballast again when it is not there and at least twice its
 // size is free. Less room is no error: call it again after the next release.
 func (d *Daemon) Ballast() error { return d.ballast.make() }
