@@ -117,7 +117,7 @@ func watchDisk(t *testing.T, dir string, peak *int64) (stop func()) {
 // its budget, and nothing is made or pulled twice.
 func TestBudget(t *testing.T) {
 	t.Parallel()
-	n := images(t, 24)
+	n := images(t, 14)
 	size, budget := int64(1500<<20), int64(1200<<20)
 	if n < soakImages {
 		size, budget = 900<<20, 640<<20

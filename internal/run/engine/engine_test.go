@@ -15,6 +15,7 @@ import (
 
 // TestLife follows one fleet from nothing: cold, warm, changed, moved.
 func TestLife(t *testing.T) {
+	t.Parallel()
 	const n = 30
 	w := newWorld(t, n)
 	dir := w.recipe("linked")
@@ -62,6 +63,7 @@ func TestLife(t *testing.T) {
 
 // TestMixed builds images that must run steps on their bases.
 func TestMixed(t *testing.T) {
+	t.Parallel()
 	const n = 6
 	w := newWorld(t, n)
 	r := w.build(t.Context(), w.fleet(w.recipe("mixed"), "mixed"), engine.Options{Jobs: 3})

@@ -5,10 +5,13 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -26,6 +29,10 @@ import (
 func TestMain(m *testing.M) {
 	if spec := os.Getenv(suicideEnv); spec != "" {
 		os.Exit(suicideMain(spec))
+	}
+	// Tests wait for most of their time: for daemons, registries and pauses.
+	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err)
 	}
 	os.Exit(workertest.Main(m))
 }

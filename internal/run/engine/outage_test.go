@@ -76,8 +76,8 @@ func atEvents(kind journal.Kind, n, times int, do func(i int)) (see func(journal
 // and only what was in flight is made again.
 func TestDaemonKilled(t *testing.T) {
 	t.Parallel()
-	n, kills := images(t, 16), 3
-	if n > 16 {
+	n, kills := images(t, 12), 3
+	if n > 12 {
 		kills = 10
 	}
 	const jobs = 3

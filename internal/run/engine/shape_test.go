@@ -63,6 +63,7 @@ func TestShapes(t *testing.T) {
 	for _, kind := range kinds() {
 		for _, tt := range tests {
 			t.Run(tt.name+" "+kind.recipe, func(t *testing.T) {
+				t.Parallel()
 				n := kind.n
 				s := newSite(t, n)
 				f := s.fleet(s.recipe(kind.recipe), "shape")
@@ -176,6 +177,7 @@ func TestKeyTagsWithoutState(t *testing.T) {
 	t.Parallel()
 	for _, kind := range kinds() {
 		t.Run(kind.recipe, func(t *testing.T) {
+			t.Parallel()
 			s := newSite(t, 3)
 			f := s.fleet(s.recipe(kind.recipe), "keyed")
 			f.Output.KeyTag = true
@@ -203,6 +205,7 @@ func TestKeyTagsWithoutState(t *testing.T) {
 
 // TestPartOfTheTags has an image with two tags of which one is there.
 func TestPartOfTheTags(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 3)
 	f := s.fleet(s.recipe("linked"), "part")
 	s.build(t.Context(), command{fleet: f, state: t.TempDir()}).done(t, map[plan.Action]int{plan.Append: 3})
@@ -225,6 +228,7 @@ func TestAnotherRegistry(t *testing.T) {
 	for _, kind := range kinds() {
 		for _, each := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s a repository each %t", kind.recipe, each), func(t *testing.T) {
+				t.Parallel()
 				n := kind.n
 				from, to := newSite(t, n), newSite(t, 0)
 				f := from.fleet(from.recipe(kind.recipe), "moved")

@@ -138,7 +138,7 @@ func everyFault(chance float64) []testfleet.Rule {
 // and that is started again in the middle.
 func TestStorm(t *testing.T) {
 	t.Parallel()
-	const n = 200
+	n := images(t, 60)
 	s := newStormy(t, n)
 	dir := s.recipe("linked")
 	calm := s.trouble()
@@ -148,7 +148,7 @@ func TestStorm(t *testing.T) {
 	rules := everyFault(0.2)
 	storm := s.trouble(rules...)
 	s.arrived.Store(0)
-	s.restartAt.Store(n / 2)
+	s.restartAt.Store(int64(n / 2))
 	o = s.build(t.Context(), command{fleet: s.fleet(dir, "stormy"), state: t.TempDir()})
 	o.done(t, map[plan.Action]int{plan.Append: n})
 	if err := <-s.restarted; err != nil {

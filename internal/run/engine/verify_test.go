@@ -212,6 +212,7 @@ func dial(t *testing.T, d *worker.Daemon) *bkclient.Client {
 // each with the daemon's own front end and exporter: what Lapstrake published
 // must be the same, to the last byte of the manifest.
 func TestVerify(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("starts daemons")
 	}
@@ -498,6 +499,7 @@ func (v *verifier) verify(t *testing.T, f fleet.Fleet, sample int, lenient bool)
 // TestVerifyFleet verifies a fleet on bases of every form, some of whose images
 // took their shared layers from an earlier run, and one that is not appended.
 func TestVerifyFleet(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("starts a daemon")
 	}
@@ -545,6 +547,7 @@ func TestVerifyFleet(t *testing.T) {
 // TestVerifyFinds publishes what a full build would not make, and expects to be
 // told.
 func TestVerifyFinds(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("starts a daemon")
 	}
