@@ -11,10 +11,11 @@ import (
 
 const tempPrefix = ".tmp-"
 
-// Files beside the journal: the plan, and what that rests on.
+// Files beside the journal: the plan, what that rests on, and what came of it.
 const (
-	PlanFile  = "plan.json"
-	BasisFile = "basis.json"
+	PlanFile    = "plan.json"
+	BasisFile   = "basis.json"
+	SummaryFile = "summary.json"
 )
 
 // WriteFile puts a file beside the journal, at once and durably: after a crash

@@ -25,6 +25,8 @@ type Info struct {
 	// Fleet and Command are those of the run's first start.
 	Fleet   string   `json:"fleet"`
 	Command []string `json:"command,omitempty"`
+	// Observed is true when another program's builds were recorded.
+	Observed bool `json:"observed,omitempty"`
 	// Events is the number of events.
 	Events int64 `json:"events"`
 	// Ended is true when the last event closes the run; Exit and Cause are then
@@ -90,7 +92,7 @@ func info(dir, id string) Info {
 	i.Started, i.Last = first.Wall, first.Wall
 	var d journal.RunData
 	if first.Kind == journal.RunStarted && first.Decode(&d) == nil {
-		i.Fleet, i.Command = d.Fleet, d.Command
+		i.Fleet, i.Command, i.Observed = d.Fleet, d.Command, d.Observed
 	}
 	if last, ok := lastEvent(f); ok {
 		i.Last, i.Events = last.Wall, last.Seq

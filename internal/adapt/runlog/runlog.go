@@ -1,7 +1,8 @@
 // Package runlog keeps a run on disk, in STATE/runs/ID:
 //
 //	journal.jsonl   what happened, one event a line, only ever appended to
-//	plan.json       the plan, and summary.json its outcome; see [Run.WriteFile]
+//	plan.json       the plan, basis.json what that rests on, and summary.json
+//	                its outcome; see [Run.WriteFile]
 //	logs/*.zst      the output of steps
 //	lock            held while a process writes the run
 //

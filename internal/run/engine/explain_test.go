@@ -3,22 +3,18 @@
 package engine_test
 
 import (
-	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/lapstrake/lapstrake/internal/adapt/runlog"
 	"github.com/lapstrake/lapstrake/internal/decide/delta"
 	"github.com/lapstrake/lapstrake/internal/decide/explain"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
-	"github.com/lapstrake/lapstrake/internal/model/plan"
+	"github.com/lapstrake/lapstrake/internal/run/archive"
 	"github.com/lapstrake/lapstrake/internal/run/engine"
 	"github.com/lapstrake/lapstrake/internal/run/worker/workertest"
 	"github.com/lapstrake/lapstrake/internal/testfleet"
@@ -160,22 +156,9 @@ func (w *world) version(text string, c change) built {
 // readExplained reads a run as the program does.
 func readExplained(t *testing.T, dir string) *explain.Run {
 	t.Helper()
-	p, b := &plan.Plan{}, &plan.Basis{}
-	for name, into := range map[string]any{runlog.PlanFile: p, runlog.BasisFile: b} {
-		data, err := os.ReadFile(filepath.Join(dir, name))
-		if err == nil {
-			err = json.Unmarshal(data, into)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	r := explain.NewRun(filepath.Base(dir), p, b)
-	for ev, err := range runlog.Read(dir) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Fold(ev)
+	r, err := archive.At(dir).Explained()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return r
 }

@@ -202,7 +202,7 @@ func (r *Record) Finish(err error) error {
 		if e != nil {
 			return diag.Wrap(diag.Internal, "summary", e)
 		}
-		return r.WriteFile("summary.json", append(data, '\n'))
+		return r.WriteFile(runlog.SummaryFile, append(data, '\n'))
 	})
 	if e == nil {
 		e = r.Close()

@@ -9,6 +9,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
+	"github.com/lapstrake/lapstrake/internal/run/archive"
 )
 
 // schedule is the run's; the first call begins it.
@@ -21,7 +22,7 @@ func (e *Engine) schedule(ctx context.Context) *driver {
 	d := &driver{e: e, ended: make(chan struct{}), sched: sched.New(), open: map[string]task{}, parts: map[graph.Digest]*graph.Variant{},
 		sets: map[graph.Digest]set{}, wake: make(chan struct{}, 1), cancels: map[string]context.CancelCauseFunc{}, tried: map[tried]int{}, lost: map[string]error{}}
 	var err error
-	if d.history, err = ReadHistory(ctx, e.state, e.Fleet.Name); err != nil {
+	if d.history, err = archive.History(ctx, e.state, e.Fleet.Name); err != nil {
 		e.note(journal.Note, "", journal.NoteData{Level: "warning", Text: "nothing is expected of earlier runs: " + err.Error()})
 		d.history = estimate.NewHistory(runtime.NumCPU())
 	}

@@ -229,8 +229,8 @@ func sum(data []byte) string {
 	return "sha256:" + hex.EncodeToString(h[:])
 }
 
-// archive writes the files under dir to a tar file, compressed when its name says so.
-func archive(file, dir string) error {
+// tarball writes the files under dir to a tar file, compressed when its name says so.
+func tarball(file, dir string) error {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
 	if err := w.AddFS(os.DirFS(dir)); err != nil {

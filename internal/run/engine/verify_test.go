@@ -158,7 +158,7 @@ func setUp(dir string, words []string) error {
 	case "time":
 		return os.Chtimes(at(2), time.Unix(number(10), 0), time.Unix(number(10), 0))
 	case "tar":
-		return archive(at(1), at(2))
+		return tarball(at(1), at(2))
 	}
 	return fmt.Errorf("no such word")
 }

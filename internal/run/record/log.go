@@ -86,7 +86,7 @@ func (l *log) finish(exit int, cause string, err error) (*summary.Summary, error
 	data, e := json.Marshal(sum)
 	l.mu.Unlock()
 	if e == nil {
-		e = l.WriteFile("summary.json", append(data, '\n'))
+		e = l.WriteFile(runlog.SummaryFile, append(data, '\n'))
 	}
 	return sum, errors.Join(err, l.failed(), e, l.Close())
 }

@@ -23,7 +23,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
-	"github.com/lapstrake/lapstrake/internal/model/plan"
+	"github.com/lapstrake/lapstrake/internal/run/archive"
 	"github.com/lapstrake/lapstrake/internal/run/record"
 	"github.com/lapstrake/lapstrake/internal/run/worker/workertest"
 	"github.com/lapstrake/lapstrake/internal/testfleet"
@@ -151,7 +151,7 @@ func TestLoop(t *testing.T) {
 	}
 	checkSteps(t, s, journaled, rep)
 	checkPrunes(t, s, journaled, rep)
-	checkExplained(t, got, journaled)
+	checkExplained(t, got)
 	checkDisk(t, s, journaled, rep)
 	checkPhases(t, journaled, rep)
 	checkSecret(t, got.Dir, token)
@@ -218,21 +218,11 @@ func checkSteps(t *testing.T, s *summary.Summary, journaled []journal.Event, rep
 
 // checkExplained: the run can be explained, each execution once, and what a prune
 // made the loop do again is called by its name.
-func checkExplained(t *testing.T, got record.Outcome, journaled []journal.Event) {
+func checkExplained(t *testing.T, got record.Outcome) {
 	t.Helper()
-	p, b := &plan.Plan{}, &plan.Basis{}
-	for name, into := range map[string]any{runlog.PlanFile: p, runlog.BasisFile: b} {
-		data, err := os.ReadFile(filepath.Join(got.Dir, name))
-		if err == nil {
-			err = json.Unmarshal(data, into)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	r := explain.NewRun(got.Summary.Run, p, b)
-	for _, e := range journaled {
-		r.Fold(e)
+	r, err := archive.At(got.Dir).Explained()
+	if err != nil {
+		t.Fatal(err)
 	}
 	report := explain.Misses(r, nil, "")
 	want := map[string]int64{}

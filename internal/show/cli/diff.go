@@ -3,20 +3,17 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/gitrepo"
-	"github.com/lapstrake/lapstrake/internal/adapt/runlog"
 	"github.com/lapstrake/lapstrake/internal/decide/delta"
 	"github.com/lapstrake/lapstrake/internal/decide/planner"
-	"github.com/lapstrake/lapstrake/internal/decide/summary"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
+	"github.com/lapstrake/lapstrake/internal/run/archive"
 	"github.com/lapstrake/lapstrake/internal/run/engine"
 	"github.com/lapstrake/lapstrake/internal/show/text"
 )
@@ -51,7 +48,11 @@ func (a *app) diffPlans(ctx context.Context, f *fleetFlags, old string, args []s
 	if err != nil {
 		return err
 	}
-	r := delta.Plans(was, now, took(state))
+	steps, err := archive.Steps(state, fl.Name)
+	if err != nil {
+		return err
+	}
+	r := delta.Plans(was, now, steps.Took)
 	exceeded := r.Exceeded(fl.Lint.Limits)
 	if err := a.showDiff(r, exceeded, o); err != nil {
 		return err
@@ -111,20 +112,30 @@ func (a *app) side(ctx context.Context, f *fleetFlags, word string, args []strin
 	if err != nil {
 		return delta.Plan{}, err
 	}
-	info, ok, err := runlog.Latest(state, func(i runlog.Info) bool {
-		return i.ID == word || word == "last" && strings.HasPrefix(i.Fleet, fl.Name+"@") && hasBasis(i.Dir)
-	})
+	run, ok, err := recorded(state, word, fl.Name)
 	switch {
 	case err != nil:
 		return delta.Plan{}, err
 	case ok:
-		return recorded(info)
+		return run.Plan()
 	case word == "last":
 		return delta.Plan{}, diag.Errorf(diag.Usage, "build it first, or name a fleet file or a commit", "there is no run of fleet %s", fl.Name)
 	}
 	p, err := a.atRef(ctx, f, fl, state, word, args)
 	p.Name = word
 	return p, err
+}
+
+// recorded is the run that a word names: by its id, or as the last of the fleet.
+func recorded(state, word, fleet string) (run archive.Run, ok bool, err error) {
+	if word == "last" {
+		return archive.Latest(state, fleet)
+	}
+	run, err = archive.Find(state, word)
+	if diag.KindOf(err) == diag.Usage {
+		return run, false, nil
+	}
+	return run, err == nil, err
 }
 
 // atRef plans a fleet as it was at a commit.
@@ -182,56 +193,5 @@ func rename(b *plan.Basis, name func(string) string) {
 				s.Facets[j].Pos.File = name(s.Facets[j].Pos.File)
 			}
 		}
-	}
-}
-
-func hasBasis(dir string) bool { return exists(filepath.Join(dir, runlog.BasisFile)) }
-
-// recorded is the plan of a run and what it rested on.
-func recorded(info runlog.Info) (delta.Plan, error) {
-	p := delta.Plan{Name: "run " + info.ID, Plan: &plan.Plan{}, Basis: &plan.Basis{}}
-	err := errors.Join(readJSON(filepath.Join(info.Dir, runlog.PlanFile), p.Plan), readJSON(filepath.Join(info.Dir, runlog.BasisFile), p.Basis))
-	if errors.Is(err, fs.ErrNotExist) {
-		return p, diag.Errorf(diag.Usage, "name a run that planned its images with this version or a later one", "run %s kept no plan that could be compared", info.ID)
-	}
-	return p, err
-}
-
-func readJSON(path string, into any) error {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return diag.Wrap(diag.Infra, "read run", err)
-	}
-	return diag.Wrap(diag.Infra, "read "+path, json.Unmarshal(data, into))
-}
-
-// recentSteps is how many earlier runs tell what steps take.
-const recentSteps = 5
-
-// took tells what steps took in the newest runs that executed them.
-func took(state string) delta.Took {
-	type key struct {
-		name   string
-		shared bool
-	}
-	known := map[key]float64{}
-	runs, err := runlog.List(state)
-	if err != nil {
-		return nil
-	}
-	for _, r := range runs[:min(len(runs), recentSteps)] {
-		var s summary.Summary
-		if readJSON(filepath.Join(r.Dir, "summary.json"), &s) != nil {
-			continue
-		}
-		for _, st := range s.Steps {
-			if _, ok := known[key{st.Name, st.Shared}]; !ok && st.Executed > 0 {
-				known[key{st.Name, st.Shared}] = st.TotalSeconds / float64(st.Executed)
-			}
-		}
-	}
-	return func(name string, shared bool) (float64, bool) {
-		s, ok := known[key{name, shared}]
-		return s, ok
 	}
 }

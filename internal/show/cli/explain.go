@@ -5,18 +5,18 @@ import (
 	"encoding/json"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/gitrepo"
 	"github.com/lapstrake/lapstrake/internal/adapt/registry"
-	"github.com/lapstrake/lapstrake/internal/adapt/runlog"
 	"github.com/lapstrake/lapstrake/internal/decide/explain"
 	"github.com/lapstrake/lapstrake/internal/decide/publish"
+	"github.com/lapstrake/lapstrake/internal/decide/summary"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
+	"github.com/lapstrake/lapstrake/internal/run/archive"
 	"github.com/lapstrake/lapstrake/internal/show/text"
 )
 
@@ -34,7 +34,7 @@ func (a *app) explainCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			now, ref, err := a.explained(state, args, against)
+			now, ref, err := explained(state, args, against)
 			if err != nil {
 				return err
 			}
@@ -102,11 +102,7 @@ type published struct {
 }
 
 func (a *app) layersOf(ctx context.Context, store *registry.Store, state, run, image string) (p published, err error) {
-	info, err := findRun(state, run)
-	if err != nil {
-		return p, err
-	}
-	s, err := readSummary(info.Dir)
+	s, err := came(state, run)
 	if err != nil {
 		return p, err
 	}
@@ -149,56 +145,25 @@ func (p published) files(ctx context.Context, store *registry.Store, other publi
 
 // explained reads the run that is asked about and the one it is compared with,
 // nil when there is none.
-func (a *app) explained(state string, args []string, against string) (now, ref *explain.Run, err error) {
-	info, err := findRun(state, append(args, "")[0])
+func explained(state string, args []string, against string) (now, ref *explain.Run, err error) {
+	run, err := archive.Find(state, append(args, "")[0])
 	if err != nil {
 		return nil, nil, err
 	}
-	if now, err = readRun(info); err != nil {
+	if now, err = run.Explained(); err != nil {
 		return nil, nil, err
 	}
+	other, ok := archive.Run{}, true
 	if against != "" {
-		other, err := findRun(state, against)
-		if err != nil {
-			return nil, nil, err
-		}
-		ref, err = readRun(other)
-		return now, ref, err
+		other, err = archive.Find(state, against)
+	} else {
+		other, ok, err = archive.Before(state, run)
 	}
-	name, _, _ := strings.Cut(info.Fleet, "@")
-	other, ok, err := runlog.Latest(state, func(i runlog.Info) bool {
-		return i.ID < info.ID && (i.Fleet == info.Fleet || strings.HasPrefix(i.Fleet, name+"@")) && hasBasis(i.Dir)
-	})
 	if err != nil || !ok {
 		return now, nil, err
 	}
-	ref, err = readRun(other)
+	ref, err = other.Explained()
 	return now, ref, err
-}
-
-// findRun finds a run by its id, the newest one when that is empty.
-func findRun(state, id string) (runlog.Info, error) {
-	info, ok, err := runlog.Latest(state, func(i runlog.Info) bool { return id == "" || i.ID == id })
-	if err == nil && !ok {
-		err = diag.Errorf(diag.Usage, "`lapstrake runs` lists them", "no run %s in %s", id, state)
-	}
-	return info, err
-}
-
-// readRun reads what a run planned and did.
-func readRun(info runlog.Info) (*explain.Run, error) {
-	p, err := recorded(info)
-	if err != nil {
-		return nil, err
-	}
-	r := explain.NewRun(info.ID, p.Plan, p.Basis)
-	for ev, err := range runlog.Read(info.Dir) {
-		if err != nil {
-			return nil, err
-		}
-		r.Fold(ev)
-	}
-	return r, nil
 }
 
 // which tells whether the second argument is an image or a step.
@@ -288,21 +253,22 @@ func (a *app) diffCommand() *cobra.Command {
 }
 
 func differ(state, old, now string) (*explain.Difference, error) {
-	a, err := findRun(state, old)
+	was, err := came(state, old)
 	if err != nil {
 		return nil, err
 	}
-	b, err := findRun(state, now)
-	if err != nil {
-		return nil, err
-	}
-	was, err := readSummary(a.Dir)
-	if err != nil {
-		return nil, err
-	}
-	is, err := readSummary(b.Dir)
+	is, err := came(state, now)
 	if err != nil {
 		return nil, err
 	}
 	return explain.Compare(was, is), nil
+}
+
+// came is what the run with an id came to.
+func came(state, id string) (*summary.Summary, error) {
+	run, err := archive.Find(state, id)
+	if err != nil {
+		return nil, err
+	}
+	return run.Summary()
 }

@@ -11,13 +11,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/labfile"
-	"github.com/lapstrake/lapstrake/internal/adapt/runlog"
 	"github.com/lapstrake/lapstrake/internal/decide/gate"
 	"github.com/lapstrake/lapstrake/internal/decide/metric"
-	"github.com/lapstrake/lapstrake/internal/decide/summary"
 	"github.com/lapstrake/lapstrake/internal/decide/trials"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/experiment"
+	"github.com/lapstrake/lapstrake/internal/run/archive"
 )
 
 func (a *app) labCommand() *cobra.Command {
@@ -109,9 +108,9 @@ func (a *app) recordedRun(word string) (trials.Run, error) {
 	st, err := os.Stat(word)
 	switch {
 	case err == nil && !st.IsDir():
-		s := &summary.Summary{}
-		if err := readJSON(word, s); err != nil || s.V != summary.Version {
-			return trials.Run{}, diag.Errorf(diag.Usage, "name a summary.json of a run, or the run", "%s is no summary of version %d", word, summary.Version)
+		s, err := archive.ReadSummary(word)
+		if err != nil {
+			return trials.Run{}, err
 		}
 		id := s.Run
 		if id == "" {
@@ -119,22 +118,23 @@ func (a *app) recordedRun(word string) (trials.Run, error) {
 		}
 		return trials.Run{ID: id, Summary: s}, nil
 	case err == nil:
-		s, err := readSummary(word)
-		return trials.Run{ID: filepath.Base(word), Summary: s}, err
+		run := archive.At(word)
+		s, err := run.Summary()
+		return trials.Run{ID: run.ID, Summary: s}, err
 	}
 	state, err := a.stateDir()
 	if err != nil {
 		return trials.Run{}, err
 	}
-	info, ok, err := runlog.Latest(state, func(i runlog.Info) bool { return i.ID == word })
+	run, err := archive.Find(state, word)
+	if diag.KindOf(err) == diag.Usage {
+		return trials.Run{}, diag.Errorf(diag.Usage, "name a run (`lapstrake runs` lists them) or its summary.json", "there is no file and no run %s", word)
+	}
 	if err != nil {
 		return trials.Run{}, err
 	}
-	if !ok {
-		return trials.Run{}, diag.Errorf(diag.Usage, "name a run (`lapstrake runs` lists them) or its summary.json", "there is no file and no run %s", word)
-	}
-	s, err := readSummary(info.Dir)
-	return trials.Run{ID: info.ID, Summary: s}, err
+	s, err := run.Summary()
+	return trials.Run{ID: run.ID, Summary: s}, err
 }
 
 // expectation is what runs of cells lead to expect: the mean time and the highest

@@ -12,6 +12,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/decide/planner"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/rule"
+	"github.com/lapstrake/lapstrake/internal/run/archive"
 	"github.com/lapstrake/lapstrake/internal/run/engine"
 	"github.com/lapstrake/lapstrake/internal/show/sarif"
 	"github.com/lapstrake/lapstrake/internal/show/text"
@@ -99,7 +100,7 @@ const historyWithin = 500 * time.Millisecond
 func lintInput(ctx context.Context, eng *engine.Engine, facts *planner.Input, state string) (lint.Input, error) {
 	soon, cancel := context.WithTimeout(ctx, historyWithin)
 	defer cancel()
-	history, err := engine.ReadHistory(soon, state, eng.Fleet.Name)
+	history, err := archive.History(soon, state, eng.Fleet.Name)
 	if err != nil {
 		return lint.Input{}, err
 	}

@@ -5,8 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/lapstrake/lapstrake/internal/adapt/runlog"
-	"github.com/lapstrake/lapstrake/internal/decide/summary"
+	"github.com/lapstrake/lapstrake/internal/run/archive"
 	"github.com/lapstrake/lapstrake/internal/show/text"
 )
 
@@ -20,14 +19,14 @@ func (a *app) runsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			infos, err := runlog.List(state)
+			runs, err := archive.List(state)
 			if err != nil {
 				return err
 			}
-			rows := make([]text.Run, 0, len(infos))
-			for _, info := range infos {
-				row := text.Run{ID: info.ID, InUse: info.InUse}
-				if s, err := readSummary(info.Dir); err == nil {
+			rows := make([]text.Run, 0, len(runs))
+			for _, run := range runs {
+				row := text.Run{ID: run.ID, InUse: run.InUse}
+				if s, err := run.Summary(); err == nil {
 					row.Summary = s
 				}
 				rows = append(rows, row)
@@ -40,18 +39,6 @@ func (a *app) runsCommand() *cobra.Command {
 	}
 }
 
-// readSummary folds the journal of a run.
-func readSummary(dir string) (*summary.Summary, error) {
-	s := summary.New()
-	for ev, err := range runlog.Read(dir) {
-		if err != nil {
-			return nil, err
-		}
-		summary.Fold(s, ev)
-	}
-	return s, nil
-}
-
 func (a *app) showCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "show [RUN]",
@@ -62,11 +49,11 @@ func (a *app) showCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			info, err := findRun(state, append(args, "")[0])
+			run, err := archive.Find(state, append(args, "")[0])
 			if err != nil {
 				return err
 			}
-			s, err := readSummary(info.Dir)
+			s, err := run.Summary()
 			if err != nil {
 				return err
 			}

@@ -8,6 +8,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/decide/planner"
 	"github.com/lapstrake/lapstrake/internal/decide/whatif"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
+	"github.com/lapstrake/lapstrake/internal/run/archive"
 	"github.com/lapstrake/lapstrake/internal/run/engine"
 	"github.com/lapstrake/lapstrake/internal/show/text"
 )
@@ -15,7 +16,7 @@ import (
 // whatIf prints what a plan would take otherwise. The workers are taken to be
 // like this machine.
 func (a *app) whatIf(ctx context.Context, eng *engine.Engine, p *plan.Plan, in *planner.Input, o planOptions) error {
-	history, err := engine.ReadHistory(ctx, o.state, eng.Fleet.Name)
+	history, err := archive.History(ctx, o.state, eng.Fleet.Name)
 	if err != nil {
 		return err
 	}

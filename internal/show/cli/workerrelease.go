@@ -5,17 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
-	"github.com/lapstrake/lapstrake/internal/adapt/runlog"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
-	"github.com/lapstrake/lapstrake/internal/model/plan"
+	"github.com/lapstrake/lapstrake/internal/run/archive"
 	"github.com/lapstrake/lapstrake/internal/run/worker"
 	"github.com/lapstrake/lapstrake/internal/show/text"
 )
@@ -173,16 +171,15 @@ func named(records []buildkit.Record, ids []string) []buildkit.Record {
 // basesOfRuns are the bases of all images that runs in the state folder
 // planned, without those of runs that are going on.
 func basesOfRuns(state string) (map[graph.Digest]bool, error) {
-	runs, err := runlog.List(state)
+	runs, err := archive.List(state)
 	if err != nil {
 		return nil, err
 	}
 	out, live := map[graph.Digest]bool{}, map[graph.Digest]bool{}
 	for _, run := range runs {
-		var p plan.Plan
-		// A run that has no plan yet has no bases.
-		if data, err := os.ReadFile(filepath.Join(run.Dir, "plan.json")); err != nil || json.Unmarshal(data, &p) != nil {
-			continue
+		p, err := run.Planned()
+		if err != nil {
+			continue // it has no plan yet, and so no bases
 		}
 		for _, u := range p.Units {
 			if run.InUse {

@@ -1,4 +1,4 @@
-package engine_test
+package archive_test
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/adapt/runlog"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
-	"github.com/lapstrake/lapstrake/internal/run/engine"
+	"github.com/lapstrake/lapstrake/internal/run/archive"
 )
 
 // past writes a run of a fleet that made some images.
@@ -39,7 +39,7 @@ func past(t *testing.T, state, id, fleet string, images ...string) {
 	}
 }
 
-func TestReadHistory(t *testing.T) {
+func TestHistory(t *testing.T) {
 	t.Parallel()
 	state := t.TempDir()
 	past(t, state, "20260101-000000-aaaa", "agent@1", "too-old")
@@ -48,7 +48,7 @@ func TestReadHistory(t *testing.T) {
 	}
 	past(t, state, "20260103-000000-aaaa", "agents@1", "other-fleet")
 	past(t, state, "20260104-000000-aaaa", "agent@2") // everything was there
-	h, err := engine.ReadHistory(t.Context(), state, "agent")
+	h, err := archive.History(t.Context(), state, "agent")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,19 +62,19 @@ func TestReadHistory(t *testing.T) {
 	}
 }
 
-// TestReadHistoryInTime holds that a time that is over is no error.
-func TestReadHistoryInTime(t *testing.T) {
+// TestHistoryInTime holds that a time that is over is no error.
+func TestHistoryInTime(t *testing.T) {
 	t.Parallel()
 	state := t.TempDir()
 	past(t, state, "", "agent@1", "a")
 	past(t, state, "", "agent@1", "b")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	h, err := engine.ReadHistory(ctx, state, "agent")
+	h, err := archive.History(ctx, state, "agent")
 	if err != nil || h.Len() > 1 {
 		t.Errorf("%d images, %v", h.Len(), err)
 	}
-	if h, err := engine.ReadHistory(t.Context(), t.TempDir(), "agent"); err != nil || h.Len() != 0 {
+	if h, err := archive.History(t.Context(), t.TempDir(), "agent"); err != nil || h.Len() != 0 {
 		t.Errorf("no runs: %d images, %v", h.Len(), err)
 	}
 }
