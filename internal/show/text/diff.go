@@ -6,14 +6,10 @@ import (
 	"strings"
 
 	"github.com/lapstrake/lapstrake/internal/decide/delta"
-	"github.com/lapstrake/lapstrake/internal/model/graph"
 )
 
-const (
-	maxStepChanges = 40 // steps shown
-	maxCauses      = 3  // causes shown for one step
-	maxPaths       = 5  // changed files shown for one step
-)
+// maxStepChanges is how many steps are shown unless all are asked for.
+const maxStepChanges = 40
 
 // Diff renders what is different between two plans.
 func Diff(w io.Writer, r *delta.Report, o Options) error {
@@ -93,7 +89,7 @@ func stepChange(g *page, c delta.StepChange) {
 			g.para(dim, in, counted(int64(len(c.Causes)-i), "more change"))
 			break
 		}
-		g.para(plain, in, blame(g, cause, c.Files))
+		g.para(plain, in, blameAt(g, cause, c.Files))
 	}
 	if len(c.From) > 0 {
 		g.para(dim, in, "inherits from "+titles(c.From))
@@ -129,36 +125,6 @@ func titles(names []string) string {
 		out = append(out, title(n))
 	}
 	return strings.Join(out, "; ")
-}
-
-// blame says what changed, where, and from what to what.
-func blame(g *page, c delta.Cause, files []string) string {
-	text := string(c.Kind)
-	if c.Name != "" {
-		text += " " + c.Name
-	}
-	switch {
-	case c.Kind == graph.FacetFiles:
-		text = "files of " + c.Name + " changed"
-		if len(files) > 0 {
-			text += ": " + strings.Join(files[:min(len(files), maxPaths)], ", ")
-			if n := len(files) - maxPaths; n > 0 {
-				text += fmt.Sprintf(" and %d more", n)
-			}
-		}
-	case c.Old == "" && c.New == "":
-		text += " changed"
-	case c.Old == "":
-		text += " is new: " + short(c.New)
-	case c.New == "":
-		text += " is gone; it was " + short(c.Old)
-	default:
-		text += " is " + short(c.New) + " and was " + short(c.Old)
-	}
-	if c.Pos.Line > 0 {
-		text = g.pos(c.Pos) + ": " + text
-	}
-	return text
 }
 
 // move says which names are not what they were.

@@ -52,7 +52,7 @@ func miss(g *page, m explain.Miss, from Origin) {
 			g.para(dim, in, counted(int64(len(m.Causes)-i), "more change"))
 			break
 		}
-		g.para(plain, in, blame(g, c, m.Files))
+		g.para(plain, in, blameAt(g, c, m.Files))
 		if from != nil {
 			if commit := from(m, i); commit != "" {
 				g.para(dim, in, "since "+commit)

@@ -3,6 +3,7 @@ package text
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/lapstrake/lapstrake/internal/decide/delta"
@@ -147,21 +148,15 @@ func change(g *page, c *lineage.Change) {
 	g.line(dim, "      in "+cut(clean(step), max(20, g.o.Width-28))+images)
 }
 
-// cause says what differs about a step.
+// cause says what differs about a step: what says most, lock files that are not
+// named by that, and how much more there is.
 func cause(c *lineage.Change) string {
 	x := c.Causes[0]
-	var s string
-	switch {
-	case x.Kind == graph.FacetFiles:
-		s = "files " + x.Name + files(c)
-	case x.Kind == graph.FacetInstruction:
-		s = "instruction: " + short(x.New) + was(x.Old)
-	case x.Old == "":
-		s = strings.TrimSpace(fmt.Sprintf("%s %s", x.Kind, x.Name)) + " is new" + is(x.New)
-	case x.New == "":
-		s = strings.TrimSpace(fmt.Sprintf("%s %s", x.Kind, x.Name)) + " is gone" + was(x.Old)
-	default:
-		s = strings.TrimSpace(fmt.Sprintf("%s %s", x.Kind, x.Name)) + ": " + short(x.New) + was(x.Old)
+	s := blame(x, c.Files)
+	for _, lock := range c.Locks {
+		if !slices.Contains(c.Files[:min(len(c.Files), maxPaths)], lock) {
+			s += "; lock file " + lock
+		}
 	}
 	more := -1
 	for _, other := range c.Causes {
@@ -171,40 +166,6 @@ func cause(c *lineage.Change) string {
 	}
 	if more > 0 {
 		s += "; " + counted(int64(more), "more cause")
-	}
-	return s
-}
-
-// shownText is the longest value that is shown whole, in columns.
-const shownText = 60
-
-func short(s string) string { return cut(clean(s), shownText) }
-
-func was(s string) string {
-	if s == "" {
-		return ""
-	}
-	return ", was: " + short(s)
-}
-
-func is(s string) string {
-	if s == "" {
-		return ""
-	}
-	return ": " + short(s)
-}
-
-// files names the first of the changed files, and every lock file.
-func files(c *lineage.Change) string {
-	if len(c.Files) == 0 {
-		return ""
-	}
-	s := ": " + c.Files[0]
-	if n := len(c.Files) - 1; n > 0 {
-		s += fmt.Sprintf(" and %s more", Count(int64(n)))
-	}
-	if len(c.Locks) > 0 {
-		s += "; lock file " + strings.Join(c.Locks, ", ")
 	}
 	return s
 }
@@ -253,7 +214,7 @@ func moving(g *page, m lineage.Moving) string {
 	s := g.pos(m.Pos) + "  " + short(m.Step.Text)
 	if len(m.Causes) > 0 {
 		x := m.Causes[0]
-		s += ", by " + strings.TrimSpace(string(x.Kind)+" "+x.Name)
+		s += ", by " + named(x)
 		if x.Pos.Line > 0 && x.Pos != m.Pos {
 			s += fmt.Sprintf(" (line %d)", x.Pos.Line)
 		}
@@ -265,11 +226,7 @@ func moving(g *page, m lineage.Moving) string {
 }
 
 func factor(f lineage.Factor) string {
-	s := f.Kind + " " + f.Name
-	if f.Kind == "argument" {
-		s += is(f.New) + was(f.Old)
-	}
-	return s
+	return blame(delta.Cause{Kind: graph.FacetKind(f.Kind), Name: f.Name, Old: f.Old, New: f.New}, nil)
 }
 
 // footing says what holds for the line as a whole.

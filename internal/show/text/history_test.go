@@ -24,7 +24,7 @@ func commits() *lineage.Report {
 	files := lineage.Change{
 		Step: graph.Key{Stage: "builder", Ordinal: 3, Text: "COPY . /src"}, Kind: graph.KindFile, Status: delta.Changed, Pos: at(5), Images: 500,
 		Causes: []delta.Cause{{Kind: graph.FacetFiles, Name: ".", Old: "sha256:a", New: "sha256:b", Pos: at(5)}},
-		Files:  []string{"src/agent.py", "src/tool.py", "uv.lock"}, Locks: []string{"uv.lock"},
+		Files:  []string{"src/agent.py", "src/call.py", "src/main.py", "src/name.py", "src/tool.py", "uv.lock"}, Locks: []string{"uv.lock"},
 	}
 	gone := lineage.Change{Step: graph.Key{Stage: "final", Ordinal: 7, Text: "RUN true"}, Kind: graph.KindExec, PerImage: true, Status: delta.Gone, Pos: at(20), Images: 3}
 	moving := lineage.Moving{Change: apt, Inherit: lineage.Steps{PerImage: 4, Shared: 1}}

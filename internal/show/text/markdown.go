@@ -28,7 +28,7 @@ func DiffMarkdown(w io.Writer, r *delta.Report, exceeded []string, o Options) er
 		var why []string
 		for j, cause := range c.Causes {
 			if j < maxCauses {
-				why = append(why, escape(blame(g, cause, c.Files)))
+				why = append(why, escape(blameAt(g, cause, c.Files)))
 			}
 		}
 		if len(c.From) > 0 {
