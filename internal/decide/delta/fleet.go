@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"slices"
 
-	"github.com/lapstrake/lapstrake/internal/decide/publish"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
@@ -324,14 +323,7 @@ func (f *fleets) moves() {
 		}
 		bases.add(o.Base+"@"+string(o.BaseDigest), u.Base+"@"+string(u.BaseDigest), o.Base == u.Base && o.BaseDigest == u.BaseDigest, same)
 	}
-	refs := Move{What: "cache refs"}
-	was, is := cacheRefs(f.old.Basis), cacheRefs(f.now.Basis)
-	for _, name := range is.order {
-		if old, ok := was.refs[name]; ok {
-			refs.add(old, is.refs[name], old == is.refs[name], false)
-		}
-	}
-	for _, m := range []Move{tags, keys, bases, refs} {
+	for _, m := range []Move{tags, keys, bases, f.cacheRefs()} {
 		if m.Moved > 0 {
 			f.report.Moves = append(f.report.Moves, m)
 		}
@@ -356,30 +348,6 @@ func (m *Move) add(old, now string, stays, same bool) {
 	if same {
 		m.Same++
 	}
-}
-
-type refs struct {
-	order []string
-	refs  map[string]string
-}
-
-// cacheRefs are the references that shared steps are kept under, by step.
-func cacheRefs(b *plan.Basis) refs {
-	r := refs{refs: map[string]string{}}
-	for _, c := range b.Conversions {
-		prints := c.Graph.Fingerprints(c.Files)
-		for _, s := range c.Graph.Steps {
-			if s.BaseBound || !Works(s.Kind) {
-				continue
-			}
-			name := s.Key.Stage + "\n" + text(&s)
-			if _, ok := r.refs[name]; !ok {
-				r.order = append(r.order, name)
-				r.refs[name] = publish.CacheTag(prints[s.Digest])
-			}
-		}
-	}
-	return r
 }
 
 func shape(p Plan) Shape {

@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/lapstrake/lapstrake/internal/decide/publish"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
@@ -31,6 +32,34 @@ func fleetOf(n int, version string) Plan {
 	return p
 }
 
+func inCache(p Plan, repo string) Plan {
+	p.Plan.Cache = repo
+	return p
+}
+
+// TestKept: what a build keeps are the results of steps that do work and that a
+// step on a base takes in; a source, and what only they rest on, is not among it.
+func TestKept(t *testing.T) {
+	p := fleetOf(1, "1111")
+	g := &p.Basis.Conversions[0].Graph
+	g.Steps = append([]graph.Step{{Digest: "below", Kind: graph.KindExec, Own: "below"}, {Digest: "local", Kind: graph.KindLocal, Own: "local"}}, g.Steps...)
+	g.Steps[2].Inputs = []graph.Digest{"below"}
+	last := &g.Steps[len(g.Steps)-1]
+	last.Inputs = append(last.Inputs, "local", "shared1")
+	if d := cmp.Diff([]graph.Digest{"shared1", "local"}, g.Taken()); d != "" {
+		t.Error(d)
+	}
+	if got := Kept(p.Plan, p.Basis); got != nil {
+		t.Errorf("without a repository: %v", got)
+	}
+	p.Plan.Cache = "r/cache"
+	p.Basis.Conversions = append(p.Basis.Conversions, p.Basis.Conversions[0])
+	want := []string{publish.CacheRef("r/cache", &g.Steps[2], g.Fingerprints(nil)["shared1"])}
+	if d := cmp.Diff(want, Kept(p.Plan, p.Basis)); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestPlans(t *testing.T) {
 	tests := []struct {
 		name                  string
@@ -48,6 +77,9 @@ func TestPlans(t *testing.T) {
 			moves: []Move{{What: "content keys", Moved: 2, Of: 2, Old: "key111a", New: "key112a"}}},
 		{name: "tags", old: fleetOf(3, "1111"), now: fleetOf(3, "1112"), unchanged: 3,
 			moves: []Move{{What: "tags", Moved: 3, Of: 3, Same: 3, Old: "repo:a1", New: "repo:a2"}}},
+		{name: "cache repository", old: inCache(fleetOf(2, "1111"), "r/old"), now: inCache(fleetOf(2, "1111"), "r/new"), unchanged: 2,
+			moves: []Move{{What: "cache refs", Moved: 1, Of: 1, Same: 1}}},
+		{name: "first cache repository", old: fleetOf(2, "1111"), now: inCache(fleetOf(2, "1111"), "r/new"), unchanged: 2},
 		{name: "new image", old: fleetOf(1, "1111"), now: fleetOf(2, "1111"), unchanged: 1, want: Executions{BaseBound: 1, PerImage: .5}},
 		{name: "another base", old: fleetOf(2, "1111"), now: func() Plan {
 			p := fleetOf(2, "1111")

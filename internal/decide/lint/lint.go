@@ -32,6 +32,13 @@ type Input struct {
 	Texts map[string]string
 	// History is what earlier runs tell; nil tells nothing.
 	History *estimate.History
+	// Cache is the registry/repository that a build would keep results of shared
+	// steps in for other daemons, "" when there is none, and Asked tells whether
+	// it was named by a flag. Kept are the references that earlier runs of the
+	// fleet kept results under, the newest run first.
+	Cache string
+	Asked bool
+	Kept  []string
 	// Today is the day by which waivers end.
 	Today time.Time
 }
@@ -132,6 +139,7 @@ func Check(in Input) []Finding {
 	l.secrets()
 	l.arguments()
 	l.tags()
+	l.cache()
 	out := l.severities()
 	out = l.waive(out)
 	slices.SortStableFunc(out, compare)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +20,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/adapt/dockerfile"
 	"github.com/lapstrake/lapstrake/internal/adapt/fleetfile"
 	"github.com/lapstrake/lapstrake/internal/adapt/rows"
+	"github.com/lapstrake/lapstrake/internal/decide/delta"
 	"github.com/lapstrake/lapstrake/internal/decide/lint"
 	"github.com/lapstrake/lapstrake/internal/decide/planner"
 	"github.com/lapstrake/lapstrake/internal/model/fact"
@@ -78,7 +81,37 @@ func openViews(t testing.TB, dir string, views int) lint.Input {
 		}
 		in.Images = append(in.Images, planner.Facts{Image: im, Base: b, Variant: v})
 	}
+	cached(t, dir, &in)
 	return in
+}
+
+// cached reads the file cache of a folder, where there is one: the repository that
+// --cache names and, when there is a second word, the one that an earlier run of
+// the same fleet kept its results in.
+func cached(t testing.TB, dir string, in *lint.Input) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "cache"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := strings.Fields(string(text))
+	in.Cache, in.Asked = words[0], true
+	if len(words) > 1 {
+		in.Kept = kept(words[1], in)
+	}
+}
+
+// kept are the references that a build of the fleet keeps results under.
+func kept(repo string, in *lint.Input) (refs []string) {
+	for _, f := range in.Images {
+		for _, r := range delta.CacheRefs(repo, &f.Variant.Graph, f.Files) {
+			refs = append(refs, r.Ref)
+		}
+	}
+	return refs
 }
 
 // unpack writes the files of an archive below a name to a fresh folder.

@@ -8,6 +8,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/decide/publish"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
+	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/rule"
 )
 
@@ -85,28 +86,50 @@ var ours = regexp.MustCompile(`^(k|cache)-[0-9a-f]{12}$`)
 // tags finds tags that meet others. All that meet in one way are one finding, at
 // the line that gives tags.
 func (l *linter) tags() {
-	bases := map[string]bool{}
-	for i := range l.in.Images {
-		ref, _, _ := strings.Cut(l.in.Images[i].Image.Base, "@")
-		bases[strings.ToLower(ref)] = true
-	}
+	reads := l.reads()
+	_, kept := l.keeps()
 	folded := map[string]string{}
 	for i := range l.in.Images {
 		im := l.in.Images[i].Image
 		for _, tag := range im.Tags {
 			low := strings.ToLower(tag)
-			if _, name := publish.Split(tag); ours.MatchString(name) {
+			if r, ok := kept[tag]; ok {
+				l.tag(rule.TagReserved, im, tag+" is where the result of "+l.masked(named(r.step))+" is kept for other daemons")
+			} else if _, name := publish.Split(tag); ours.MatchString(name) {
 				l.tag(rule.TagReserved, im, tag+" has the form of a tag that holds a key or a cache")
 			}
 			if first := folded[low]; first != "" {
 				l.tag(rule.TagsAlike, im, tag+" differs from "+first+" only in case")
 			}
-			if bases[low] {
-				l.tag(rule.PublishOver, im, tag+" is a base of the fleet")
+			if what := reads[low]; what != "" {
+				l.tag(rule.PublishOver, im, tag+" is "+what)
 			}
 			folded[low] = tag
 		}
 	}
+}
+
+// reads are the references, in lower case, that images begin from or take files
+// from, with what each is.
+func (l *linter) reads() map[string]string {
+	out := map[string]string{}
+	for _, c := range l.convs {
+		for i := range c.variant.Graph.Steps {
+			s := &c.variant.Graph.Steps[i]
+			if s.Kind != graph.KindImage || s.BaseBound {
+				continue
+			}
+			if in := l.reader(&c.variant.Graph, s); in == nil || !l.pinned(in) {
+				ref, _, _ := strings.Cut(s.Source, "@")
+				out[strings.ToLower(ref)] = "an image that the recipe reads"
+			}
+		}
+	}
+	for i := range l.in.Images {
+		ref, _, _ := strings.Cut(l.in.Images[i].Image.Base, "@")
+		out[strings.ToLower(ref)] = "a base of the fleet"
+	}
+	return out
 }
 
 // tag counts an image whose tag has a problem; the message tells of the first.

@@ -73,12 +73,15 @@ type Input struct {
 	// converted for all the same.
 	Offline bool
 	Assumed []string
+	// Cache is the registry/repository that keeps results of shared steps for
+	// other daemons; "" when there is none.
+	Cache   string
 	Options Options
 }
 
 // Make decides. It never fails: an image that cannot be made is blocked.
 func Make(in Input) *plan.Plan {
-	p := &plan.Plan{V: plan.Version, Fleet: in.Fleet.Name, Units: make([]plan.Unit, len(in.Images)), Actions: map[plan.Action]int{}, Requests: map[string]int64{}}
+	p := &plan.Plan{V: plan.Version, Fleet: in.Fleet.Name, Cache: in.Cache, Units: make([]plan.Unit, len(in.Images)), Actions: map[plan.Action]int{}, Requests: map[string]int64{}}
 	for host, n := range in.LookupRequests {
 		p.Requests[host] += n
 	}
@@ -247,23 +250,7 @@ func needs(v *graph.Variant) []graph.Digest {
 		}
 		return out
 	}
-	bound := make(map[graph.Digest]bool, len(v.Graph.Steps))
-	for _, s := range v.Graph.Steps {
-		bound[s.Digest] = s.BaseBound
-	}
-	seen := map[graph.Digest]bool{}
-	for _, s := range v.Graph.Steps {
-		if !s.BaseBound {
-			continue
-		}
-		for _, d := range s.Inputs {
-			if b, ok := bound[d]; ok && !b && !seen[d] {
-				seen[d] = true
-				out = append(out, d)
-			}
-		}
-	}
-	return out
+	return v.Graph.Taken()
 }
 
 // count fills in the plan's figures.

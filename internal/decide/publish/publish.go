@@ -41,9 +41,16 @@ func KeyTag(key string) string {
 	return "k-" + hex[:min(12, len(hex))]
 }
 
-// CacheTag is the tag under which the result of a shared step is kept for other
-// daemons, by the step's fingerprint.
-func CacheTag(print graph.Digest) string { return "cache-" + print.Short() }
+// CacheRef is where repo keeps the result of a shared step for other daemons, by
+// the step's fingerprint: a reference for each content, so that steps which do
+// the same share it and no others meet in it. It is "" for a source, which is as
+// near for every daemon.
+func CacheRef(repo string, s *graph.Step, print graph.Digest) string {
+	if s.Kind.Source() {
+		return ""
+	}
+	return repo + ":cache-" + print.Short()
+}
 
 // Repos lists the distinct repositories of tags in the order in which they first occur.
 func Repos(tags []string) []string {

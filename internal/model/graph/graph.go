@@ -148,6 +148,29 @@ func (g *Graph) Count() (shared, baseBound int) {
 	return shared, baseBound
 }
 
+// Taken lists the shared steps whose results the steps on the base take in, each
+// once, in the order in which they are taken.
+func (g *Graph) Taken() []Digest {
+	bound := make(map[Digest]bool, len(g.Steps))
+	for _, s := range g.Steps {
+		bound[s.Digest] = s.BaseBound
+	}
+	var out []Digest
+	seen := map[Digest]bool{}
+	for _, s := range g.Steps {
+		if !s.BaseBound {
+			continue
+		}
+		for _, d := range s.Inputs {
+			if b, ok := bound[d]; ok && !b && !seen[d] {
+				seen[d] = true
+				out = append(out, d)
+			}
+		}
+	}
+	return out
+}
+
 // History is one entry of an image config's history. Created is nil until the
 // layer's time is known.
 type History struct {

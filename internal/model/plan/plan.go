@@ -79,8 +79,11 @@ type Plan struct {
 	// Requests is the predicted number of requests per registry host.
 	Requests map[string]int64 `json:"requests"`
 	// BytesToCopy are bytes that must cross from one registry to another.
-	BytesToCopy int64    `json:"bytesToCopy"`
-	Warnings    []Reason `json:"warnings,omitempty"`
+	BytesToCopy int64 `json:"bytesToCopy"`
+	// Cache is the registry/repository that results of shared steps are kept in
+	// for other daemons; empty when there is none.
+	Cache    string   `json:"cache,omitempty"`
+	Warnings []Reason `json:"warnings,omitempty"`
 }
 
 // Kind is a group of images with the same variant.

@@ -52,6 +52,8 @@ const (
 	TagReserved    = "tag-reserved"
 	TagsAlike      = "tags-alike"
 	CacheInline    = "cache-per-image"
+	CacheUnused    = "cache-unused"
+	CacheMoved     = "cache-moved"
 	PublishOver    = "publish-over-base"
 	LinkSymlink    = "link-through-symlink"
 	LinkExisting   = "link-into-existing"
@@ -80,10 +82,12 @@ func All() []Rule {
 		{ArgumentUnused, "an argument reaches no step and no config", Warning, "declare it with ARG in the stage that needs it, or remove it"},
 		{ExtrasForAll, "an argument lists extras that are installed for several targets", Info, "install an extra in the stage of the target that needs it"},
 		{TagAlone, "a tag changes at every commit and the content does not, so that every image is tagged again", Warning, "leave the commit out of the tag; the content key tells what an image holds"},
-		{TagReserved, "an image's tag has the form of a tag that the program writes itself", Error, "give it another name"},
+		{TagReserved, "an image's tag is one that the program writes itself, or has the form of one", Error, "give it another name"},
 		{TagsAlike, "tags of two images differ only in case", Warning, "make the template tell them apart in lower case"},
 		{CacheInline, "each image carries or exports its own cache", Warning, "remove it; shared steps reach other workers by --cache, once for each content"},
-		{PublishOver, "an image is published over a base of the fleet, so that the next build starts from its own result", Error, "publish under another name"},
+		{CacheUnused, "nothing is ever written to the repository that --cache names", Warning, "leave --cache out: shared layers of images that are appended are in the images' own repositories"},
+		{CacheMoved, "results of shared steps are looked for in another repository than earlier runs kept them in", Warning, "give --cache that repository, or accept that these steps run once more"},
+		{PublishOver, "an image is published over a base of the fleet, or over an image that the recipe reads, so that the next build starts from its own result", Error, "publish under another name"},
 		{LinkSymlink, "a linked copy goes where bases have a symlink, which it replaces by a folder", Warning, "copy to where the symlink leads, like /usr/bin for /bin"},
 		{LinkExisting, "a linked copy goes into a folder that bases have, whose owner and mode it sets anew", Info, "check it on a base, or copy below a folder of your own"},
 		{WaiverUnused, "a waiver waives nothing", Warning, "remove it, or mend rule and where"},

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -203,5 +204,32 @@ func TestElsewhere(t *testing.T) {
 	}
 	if _, err := archive.ReadSummary(state); diag.KindOf(err) != diag.Infra {
 		t.Errorf("a folder: %v", err)
+	}
+}
+
+// TestKept: the newest run of the fleet comes first, and one that kept nothing, or
+// is another fleet's, adds nothing.
+func TestKept(t *testing.T) {
+	state := t.TempDir()
+	in := func(cache string) map[string]any {
+		g := graph.Graph{Steps: []graph.Step{
+			{Digest: "base", Kind: graph.KindImage, BaseBound: true},
+			{Digest: "shared", Kind: graph.KindExec, Own: "make"},
+			{Digest: "bound", Kind: graph.KindExec, BaseBound: true, Inputs: []graph.Digest{"base", "shared"}},
+		}}
+		return map[string]any{
+			runlog.PlanFile:  plan.Plan{V: plan.Version, Cache: cache},
+			runlog.BasisFile: plan.Basis{V: plan.Version, Conversions: []plan.Conversion{{ID: "v", Graph: g, Config: json.RawMessage("{}")}}},
+		}
+	}
+	agent := begun(t, journal.RunData{Fleet: "agent@0123456789ab"})
+	write(t, state, "1", in("r/old"), agent)
+	write(t, state, "2", in("r/new"), agent)
+	write(t, state, "3", in("r/new"), agent)
+	write(t, state, "4", in(""), agent)
+	write(t, state, "5", in("r/others"), begun(t, journal.RunData{Fleet: "other@0123456789ab"}))
+	got, err := archive.Kept(state, "agent")
+	if err != nil || len(got) != 2 || !strings.HasPrefix(got[0], "r/new:cache-") || !strings.HasPrefix(got[1], "r/old:cache-") {
+		t.Errorf("%v, %v", got, err)
 	}
 }

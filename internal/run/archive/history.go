@@ -6,9 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/runlog"
+	"github.com/lapstrake/lapstrake/internal/decide/delta"
 	"github.com/lapstrake/lapstrake/internal/decide/estimate"
 	"github.com/lapstrake/lapstrake/internal/decide/summary"
 )
@@ -66,6 +68,36 @@ func learn(ctx context.Context, h *estimate.History, dir string) bool {
 		}
 	}
 	return ctx.Err() == nil
+}
+
+// Kept lists the references that the newest runs of the fleet with that name were
+// to keep results of shared steps under for other daemons, the newest run first,
+// each once. A run that cannot be read is passed over.
+func Kept(state, fleet string) ([]string, error) {
+	runs, err := List(state)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	looks := 0
+	for _, run := range runs {
+		if !run.of(fleet) || !run.Comparable() {
+			continue
+		}
+		if looks++; looks > historyRuns {
+			break
+		}
+		p, err := run.Plan()
+		if err != nil {
+			continue
+		}
+		for _, ref := range delta.Kept(p.Plan, p.Basis) {
+			if !slices.Contains(out, ref) {
+				out = append(out, ref)
+			}
+		}
+	}
+	return out, nil
 }
 
 // Steps tell what steps took in the newest runs of the fleet with that name that

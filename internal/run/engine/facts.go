@@ -33,7 +33,7 @@ const lookups = 64
 func (e *Engine) Gather(ctx context.Context, known func(*planner.Input, *planner.Facts)) (*planner.Input, error) {
 	before := e.Store.Totals().Hosts
 	in := &planner.Input{
-		Fleet: e.Fleet, Options: e.Opts.Planner, Images: make([]planner.Facts, len(e.Fleet.Images)),
+		Fleet: e.Fleet, Options: e.Opts.Planner, Cache: e.cacheRepo(), Images: make([]planner.Facts, len(e.Fleet.Images)),
 		Known:       func(key, repo string) string { return e.Index.Image(key, repo) },
 		LayersKnown: func(id graph.Digest) bool { _, ok := e.Index.Layers(id); return ok },
 	}

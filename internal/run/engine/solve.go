@@ -68,7 +68,7 @@ func (e *Engine) solveOne(ctx, solve context.Context, stop context.CancelCauseFu
 		}
 		return ""
 	}}
-	job.Cache = e.cacheOf(s.lacks(t.unit.Needs), "")
+	job.Cache = e.cacheOf(&t.facts.Variant.Graph, s.lacks(t.unit.Needs))
 	log := e.solveSteps(s.name, t.unit.Image, find)
 	log.limit(e.Opts.Deadlines.Step, stop)
 	built, err := w.Solver.Solve(solve, job, func(r journal.StepRecord) {
@@ -103,7 +103,10 @@ func (e *Engine) solveShared(solve context.Context, stop context.CancelCauseFunc
 	if err != nil {
 		return err
 	}
-	job := plan.Job{Definition: definition, Epoch: e.Fleet.Epoch, Cache: e.cacheOf([]graph.Digest{step}, v.Graph.Step(step).Kind)}
+	job := plan.Job{Definition: definition, Epoch: e.Fleet.Epoch, Cache: e.cacheOf(&v.Graph, []graph.Digest{step})}
+	if len(job.Cache.From) > 0 {
+		job.Cache.To = job.Cache.From[0]
+	}
 	log := e.solveSteps(s.name, "", planned(v, nil))
 	log.limit(e.Opts.Deadlines.Step, stop)
 	_, err = w.Solver.Solve(solve, job, func(r journal.StepRecord) { log.record(log.fetched(r)) })
@@ -125,10 +128,10 @@ func (e *Engine) solveLayers(solve context.Context, stop context.CancelCauseFunc
 	return built, err
 }
 
-// cacheOf is where shared steps are found in a registry, one reference for each
-// content: files of a context that no step reads do not move it. With the kind of a step that does work it is exported there too: a
-// source is as near for every daemon.
-func (e *Engine) cacheOf(steps []graph.Digest, kind graph.Kind) plan.Cache {
+// cacheOf is where results of shared steps are found in a registry: one reference
+// for each content, which files of a context that no step reads do not move. The
+// zero value when there is none.
+func (e *Engine) cacheOf(g *graph.Graph, steps []graph.Digest) plan.Cache {
 	repo := e.cacheRepo()
 	if repo == "" {
 		return plan.Cache{}
@@ -136,17 +139,23 @@ func (e *Engine) cacheOf(steps []graph.Digest, kind graph.Kind) plan.Cache {
 	c := plan.Cache{HTTP: e.Store.PlainHTTP(publish.Host(repo))}
 	for _, d := range steps {
 		print, _ := e.contents.Load(d)
-		c.From = append(c.From, repo+":"+publish.CacheTag(print.(graph.Digest)))
+		if ref := publish.CacheRef(repo, g.Step(d), print.(graph.Digest)); ref != "" {
+			c.From = append(c.From, ref)
+		}
 	}
-	if kind != "" && !kind.Source() {
-		c.To = c.From[0]
+	if len(c.From) == 0 {
+		return plan.Cache{}
 	}
 	return c
 }
 
 // cacheRepo is the repository for results of shared steps, "" when there is none.
 func (e *Engine) cacheRepo() string {
-	if e.Opts.Cache == "" && len(e.stations) > 1 {
+	workers := len(e.Workers)
+	if workers == 0 { // nothing is built
+		workers = len(e.Fleet.Workers)
+	}
+	if e.Opts.Cache == "" && workers > 1 {
 		return publish.Repos(e.Fleet.Images[0].Tags)[0]
 	}
 	return e.Opts.Cache

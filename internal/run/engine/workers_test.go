@@ -5,9 +5,12 @@ package engine_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
@@ -148,11 +151,12 @@ func TestWorkerForAnotherPlatform(t *testing.T) {
 }
 
 // TestCache: a fresh daemon that has nothing but a registry fetches what shared
-// steps made, and does not run them.
+// steps made, and does not run them. Nothing is looked for that no run writes,
+// such as a folder that a step on the base copies.
 func TestCache(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 3)
-	dir := w.dockerfile(fmt.Sprintf(eachOnItsBase, testfleet.Builder(w.host)), map[string]string{})
+	dir := w.dockerfile(fmt.Sprintf(eachOnItsBase, testfleet.Builder(w.host))+"COPY conf /opt/conf\n", map[string]string{"conf/a": "a"})
 	opts := engine.Options{Cache: w.host + "/cache"}
 	for i, repo := range []string{"first", "second"} {
 		r, run := w.onMany(t.Context(), w.fleet(dir, repo), opts, workertest.New(t, worker.Options{}).Addr())
@@ -162,6 +166,17 @@ func TestCache(t *testing.T) {
 		if got, want := sharedRuns(t, run), 1-i; got != want {
 			t.Errorf("%s: the shared step ran %d times, not %d", repo, got, want)
 		}
+	}
+	written, asked := map[string]bool{}, map[string]bool{}
+	for _, r := range w.proxy.Records() {
+		if tag, ok := strings.CutPrefix(r.Path, "/v2/cache/manifests/cache-"); ok && r.Method == http.MethodPut {
+			written[tag] = true
+		} else if ok {
+			asked[tag] = true
+		}
+	}
+	if d := cmp.Diff(written, asked); d != "" || len(written) != 1 {
+		t.Errorf("written and asked for are not one and the same: %s", d)
 	}
 }
 

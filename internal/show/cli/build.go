@@ -21,7 +21,6 @@ type buildFlags struct {
 	worker     workerFlags
 	limit      limitFlags
 	jobs       int
-	cache      string
 	dry, fresh bool
 }
 
@@ -37,10 +36,10 @@ func (a *app) buildCommand() *cobra.Command {
 		},
 	}
 	b.fleet.register(c)
+	b.fleet.caching(c)
 	b.worker.register(c)
 	b.limit.register(c)
 	c.Flags().IntVar(&b.jobs, "jobs", 0, "run `n` solves at once on one worker (default: jobs of the fleet file, else the number of cores, at least 2)")
-	c.Flags().StringVar(&b.cache, "cache", "", "`repository` that shared steps are exported to and looked up in (default: with several workers that of the first image, else none)")
 	c.Flags().BoolVar(&b.dry, "dry-run", false, "stop at the plan")
 	c.Flags().BoolVar(&b.fresh, "new-run", false, "start a new run instead of going on with an unfinished one")
 	return c
@@ -66,7 +65,7 @@ func (a *app) runBuild(ctx context.Context, b *buildFlags, args []string) error 
 		}
 	}
 	limits = limits.or(eng.Fleet)
-	eng.Opts.Jobs, eng.Opts.Cache, eng.Opts.Disk, eng.Opts.Deadlines = b.jobs, b.cache, limits.disk, limits.deadlines
+	eng.Opts.Jobs, eng.Opts.Disk, eng.Opts.Deadlines = b.jobs, limits.disk, limits.deadlines
 	if b.dry {
 		return a.planOnly(ctx, eng, planOptions{})
 	}

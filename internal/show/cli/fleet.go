@@ -37,6 +37,8 @@ type fleetFlags struct {
 	strategy  string
 	bases     string
 	strict    bool
+	// cache is a registry/repository; "" when not given.
+	cache string
 	// offline and baseConfig, a path or "", are for commands that only plan.
 	offline bool
 	// ref, when set, is the commit to take the recipe from, whatever the file says.
@@ -85,6 +87,11 @@ func (f *fleetFlags) decisions(c *cobra.Command) {
 	fl.StringVar(&f.skip, "skip", f.skip, "`rule` that says what exists: key (the same content) or tag (any content)")
 	fl.StringVar(&f.strategy, "strategy", f.strategy, "`strategy`: auto, or build for a solve for every image")
 	fl.BoolVar(&f.strict, "strict-mounts", false, "fail when a registry refuses to mount a blob, instead of sending it")
+}
+
+// caching adds the flag that says where results of shared steps are kept.
+func (f *fleetFlags) caching(c *cobra.Command) {
+	c.Flags().StringVar(&f.cache, "cache", "", "`repository` that shared steps are exported to and looked up in (default: with several workers that of the first image, else none)")
 }
 
 // loadFleet reads a fleet file, as it is without any flags.
@@ -227,6 +234,7 @@ func (f *fleetFlags) check() error {
 		return diag.Errorf(diag.Usage, "lower-case letters and digits, with - and _ between them", "--namespace=%s is not a name", f.namespace)
 	}
 	return errors.Join(
+		checkCache(f.cache),
 		choice("skip", f.skip, string(planner.SkipKey), string(planner.SkipTag)),
 		choice("strategy", f.strategy, "auto", "build"),
 		choice("bases", f.bases, "check", "cached"),
@@ -257,7 +265,7 @@ func atLeastZero(flag string, n int) error {
 
 // options are the engine's options that the flags ask for.
 func (f *fleetFlags) options() engine.Options {
-	o := engine.Options{CachedBases: f.bases == "cached", Offline: f.offline}
+	o := engine.Options{CachedBases: f.bases == "cached", Offline: f.offline, Cache: f.cache}
 	o.Planner = planner.Options{Skip: planner.SkipRule(f.skip), BuildAll: f.strategy == "build"}
 	if f.force {
 		o.Planner.Skip = planner.SkipNever

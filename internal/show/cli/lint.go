@@ -39,6 +39,7 @@ func (a *app) lintCommand() *cobra.Command {
 	}
 	f.selection(c)
 	f.places(c)
+	f.caching(c)
 	f.nobody(c)
 	fl := c.Flags()
 	fl.StringVar(&o.format, "format", o.format, "`format`: text or sarif")
@@ -104,12 +105,18 @@ func lintInput(ctx context.Context, eng *engine.Engine, facts *planner.Input, st
 	if err != nil {
 		return lint.Input{}, err
 	}
+	var kept []string
+	if facts.Cache != "" {
+		if kept, err = archive.Kept(state, eng.Fleet.Name); err != nil {
+			return lint.Input{}, err
+		}
+	}
 	file, err := os.ReadFile(eng.Fleet.File)
 	if err != nil {
 		return lint.Input{}, diag.Wrap(diag.Infra, "fleet file", err)
 	}
 	return lint.Input{
-		Fleet: eng.Fleet, Outline: eng.Recipe.Outline(), Images: facts.Images, History: history, Today: time.Now().UTC(),
+		Fleet: eng.Fleet, Outline: eng.Recipe.Outline(), Images: facts.Images, History: history, Cache: facts.Cache, Asked: eng.Opts.Cache != "", Kept: kept, Today: time.Now().UTC(),
 		Texts: map[string]string{eng.Fleet.File: string(file), eng.DockerfileName(): string(eng.Recipe.Text())},
 	}, nil
 }

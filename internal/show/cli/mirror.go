@@ -59,27 +59,46 @@ func (a *app) mirrorCommand() *cobra.Command {
 	return c
 }
 
-// checkTarget checks where a mirror goes to. The host must look like one:
-// otherwise the reference would mean Docker Hub.
+// checkTarget checks where a mirror goes to.
 func checkTarget(to string) error {
 	const help = "for example --to registry.example.com/mirror"
 	if to == "" {
 		return diag.Errorf(diag.Usage, help, "no --to: where are the bases copied to?")
 	}
-	if strings.Contains(to, "://") {
-		return diag.Errorf(diag.Usage, "leave out what stands before the host; plain HTTP is a setting of the fleet file", "--to=%s is not a registry", to)
+	_, err := registryPath("to", strings.TrimSuffix(to, "/"), help)
+	return err
+}
+
+// checkCache checks where results of shared steps are kept; "" is nowhere.
+func checkCache(repo string) error {
+	if repo == "" {
+		return nil
 	}
-	host, path, _ := strings.Cut(strings.TrimSuffix(to, "/"), "/")
+	const help = "for example --cache registry.example.com/cache"
+	path, err := registryPath("cache", repo, help)
+	if err == nil && path == "" {
+		err = diag.Errorf(diag.Usage, help, "--cache=%s is a registry, and no repository of one", repo)
+	}
+	return err
+}
+
+// registryPath is the path behind a registry's host in the value of a flag. The
+// host must look like one: otherwise the reference would mean Docker Hub.
+func registryPath(flag, value, help string) (string, error) {
+	if strings.Contains(value, "://") {
+		return "", diag.Errorf(diag.Usage, "leave out what stands before the host; plain HTTP is a setting of the fleet file", "--%s=%s is not a registry", flag, value)
+	}
+	host, path, _ := strings.Cut(value, "/")
 	if host != "localhost" && !strings.ContainsAny(host, ".:") {
-		return diag.Errorf(diag.Usage, help, "--to=%s does not begin with a registry's host", to)
+		return "", diag.Errorf(diag.Usage, help, "--%s=%s does not begin with a registry's host", flag, value)
 	}
 	part := regexp.MustCompile(`^[a-z0-9]+([._-]+[a-z0-9]+)*$`)
 	for segment := range strings.SplitSeq(path, "/") {
 		if path != "" && !part.MatchString(segment) {
-			return diag.Errorf(diag.Usage, "lower-case letters and digits, with ., - and _ between them", "--to=%s: %q cannot be a part of a repository's name", to, segment)
+			return "", diag.Errorf(diag.Usage, "lower-case letters and digits, with ., - and _ between them", "--%s=%s: %q cannot be a part of a repository's name", flag, value, segment)
 		}
 	}
-	return nil
+	return path, nil
 }
 
 // maxCauses bounds the list of what kept bases from being copied.

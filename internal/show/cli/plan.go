@@ -48,6 +48,7 @@ func (a *app) planCommand() *cobra.Command {
 		},
 	}
 	f.register(c)
+	f.caching(c)
 	f.nobody(c)
 	c.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "list every image")
 	c.Flags().StringVarP(&o.out, "out", "o", "", "also write the plan as JSON to this `file`")

@@ -185,6 +185,9 @@ a full build of the fleet, which steps inherit a miss, and what to do. It exits 
 A step is expensive when it runs a command. A value changes at every commit when its name says so (` + "`GIT_SHA`, `COMMIT`, `REVISION`,\n`BUILD_DATE`, `BUILD_ID`" + ` …) and its value is not written in the Dockerfile, or when the fleet file gives it 7 to 40 hexadecimal digits
 or a date. Whether a folder of a base is a symlink is not looked up: the rules about linked copies go by the names that distributions use.
 
+Results of shared steps that ` + "`--cache`" + ` keeps are named by what the steps do and read, so that no two meet in one reference, and no
+build looks for one that none writes. What earlier runs kept is known from the last five that the state folder holds.
+
 The section ` + "[`lint`](fleet.md#lint)" + ` of the fleet file changes severities and accepts findings.
 
 | rule | severity | what it finds | what to do |

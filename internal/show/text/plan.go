@@ -164,6 +164,9 @@ func costs(g *page, p *plan.Plan) {
 	if p.BytesToCopy > 0 {
 		g.para(plain, "copy      ", Bytes(p.BytesToCopy)+" from one registry to another")
 	}
+	if p.Cache != "" {
+		g.para(plain, "cache     ", "results of shared steps in "+p.Cache)
+	}
 }
 
 // perHost renders requests, the host with the most first.

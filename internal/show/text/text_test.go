@@ -46,7 +46,7 @@ func mixedPlan() *plan.Plan {
 		},
 		Executions:  plan.Executions{Planned: 62, Naive: 8584},
 		Requests:    map[string]int64{"localhost:5000": 1976, "docker.io": 500, "unused.example.com": 0},
-		BytesToCopy: 1_325_400_064,
+		BytesToCopy: 1_325_400_064, Cache: "registry.example.com/cache",
 		Warnings: []plan.Reason{
 			{Code: "recipe-frontend", Pos: diag.Pos{File: "/src/fleet/Dockerfile", Line: 1, Col: 1}, Detail: "# syntax=docker/dockerfile:1.7 is served by the built-in front end"},
 			{Code: "no-epoch", Detail: "without an epoch a rebuild on another daemon has other layer digests"},
