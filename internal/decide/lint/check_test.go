@@ -13,6 +13,7 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/decide/estimate"
 	"github.com/lapstrake/lapstrake/internal/decide/lint"
+	summed "github.com/lapstrake/lapstrake/internal/decide/summary"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
 	"github.com/lapstrake/lapstrake/internal/model/rule"
@@ -112,6 +113,49 @@ func TestHistory(t *testing.T) {
 			in.History = past(tt.known, 10*time.Second, 1000)
 			if got := summary(lint.Check(in)); got[0] != tt.want {
 				t.Errorf("got %q, want %q first", got, tt.want)
+			}
+		})
+	}
+}
+
+// recently is what one run of the recipe dear took for its steps.
+func recently(executed int64, seconds map[string]float64) *estimate.Steps {
+	run := summed.New()
+	for name, s := range seconds {
+		run.Steps = append(run.Steps, &summed.Step{Name: name, Shared: strings.HasPrefix(name, "[builder"), Executed: executed, TotalSeconds: s})
+	}
+	steps := &estimate.Steps{}
+	steps.Add(run)
+	return steps
+}
+
+// TestCosts: seconds are the sum of what is known of the steps, each as often as
+// it runs; bytes are known when a finding is about all that images do on their
+// bases.
+func TestCosts(t *testing.T) {
+	const args = "recipe: {args: {GIT_SHA: 0a1b2c3}}\n"
+	apt, copied, made := "[stage-1 2/9] RUN apt-get install git", "[stage-1 3/9] COPY --from=builder /out /agent", "[builder 2/9] RUN make /out"
+	for _, tt := range []struct {
+		name  string
+		steps map[string]float64 // of 2 executions
+		disk  bool               // whether the disk of images is known
+		want  []string
+	}{
+		{"nothing", nil, false, []string{
+			"error value-early Dockerfile:6 6/3", "error copy-without-link Dockerfile:8 3/3", "error value-early Dockerfile:3 1/3", "warning run-on-base Dockerfile:7 3/3"}},
+		{"all", map[string]float64{apt: 20, copied: 2, made: 60}, true, []string{
+			"error value-early Dockerfile:6 6/3 33s 3000B", "error value-early Dockerfile:3 1/3 30s", "error copy-without-link Dockerfile:8 3/3 3s", "warning run-on-base Dockerfile:7 3/3 30s"}},
+		{"some", map[string]float64{copied: 2}, false, []string{
+			"error value-early Dockerfile:6 6/3 3s", "error copy-without-link Dockerfile:8 3/3 3s", "error value-early Dockerfile:3 1/3", "warning run-on-base Dockerfile:7 3/3"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := open(t, folder(t, dear, args+standardFleet+"lint: {rules: {image-without-digest: off}}\n"))
+			in.Steps = recently(2, tt.steps)
+			if tt.disk {
+				in.History = past([]string{"a", "b", "c"}, 40*time.Second, 1000)
+			}
+			if d := cmp.Diff(tt.want, summary(lint.Check(in))); d != "" {
+				t.Error(d)
 			}
 		})
 	}

@@ -30,8 +30,9 @@ type Input struct {
 	// Texts are the Dockerfile and the fleet file, by path. Without them findings
 	// have no columns, and those of the fleet file no lines.
 	Texts map[string]string
-	// History is what earlier runs tell; nil tells nothing.
+	// History and Steps are what earlier runs tell; nil tells nothing.
 	History *estimate.History
+	Steps   *estimate.Steps
 	// Cache is the registry/repository that a build would keep results of shared
 	// steps in for other daemons, "" when there is none, and Asked tells whether
 	// it was named by a flag. Kept are the references that earlier runs of the
@@ -50,8 +51,10 @@ type Cost struct {
 	Executions int64 `json:"executions"`
 	// Images is how many images it concerns.
 	Images int `json:"images"`
-	// Seconds of solving and Bytes of disk are nil when no earlier run tells them
-	// of these steps alone.
+	// Seconds of solving are the sum of what earlier runs tell of the steps, nil
+	// when they tell of none. Bytes are the disk that images take above their
+	// bases, when the finding is about all that is done there and an earlier run
+	// tells them of each image; else nil.
 	Seconds *float64 `json:"seconds"`
 	Bytes   *int64   `json:"bytes"`
 }
@@ -125,7 +128,7 @@ func Make(in Input) Report {
 // Of each rule there is one finding in a place. What is not waived comes first,
 // then the gravest, then the dearest, then by place.
 func Check(in Input) []Finding {
-	l := &linter{in: in, found: map[place]*Finding{}, steps: map[place]map[graph.Digest]bool{}, changed: map[seen]bool{}, because: map[place][]*conversion{}}
+	l := &linter{in: in, found: map[place]*Finding{}, tallies: map[place]*tally{}, changed: map[seen]bool{}}
 	l.conversions()
 	for _, c := range l.convs {
 		l.blockers(c)
@@ -134,12 +137,14 @@ func Check(in Input) []Finding {
 		l.links(c)
 		l.images(c)
 	}
-	l.known()
 	l.bases()
 	l.secrets()
 	l.arguments()
 	l.tags()
 	l.cache()
+	for _, p := range l.order {
+		l.price(p)
+	}
 	out := l.severities()
 	out = l.waive(out)
 	slices.SortStableFunc(out, compare)
@@ -170,10 +175,8 @@ type linter struct {
 	convs []*conversion
 	found map[place]*Finding
 	order []place
-	// steps are the shared ones that a finding has counted.
-	steps map[place]map[graph.Digest]bool
-	// because are the conversions that a step on the base makes builds of.
-	because map[place][]*conversion
+	// tallies are the steps that findings count.
+	tallies map[place]*tally
 	// changed remembers which variables change, secretValues what no line shows.
 	changed      map[seen]bool
 	secretValues []string
@@ -221,33 +224,6 @@ func (l *linter) add(p place, message string) *Finding {
 		l.order = append(l.order, p)
 	}
 	return f
-}
-
-// runs adds the executions of a step: one for each image of a conversion when it
-// is base-bound, else one in the fleet.
-func (l *linter) runs(p place, c *conversion, s *graph.Step) {
-	f := l.found[p]
-	if s.BaseBound {
-		f.Cost.Executions += int64(len(c.images))
-		return
-	}
-	if l.steps[p] == nil {
-		l.steps[p] = map[graph.Digest]bool{}
-	}
-	if l.steps[p][s.Digest] {
-		return
-	}
-	l.steps[p][s.Digest] = true
-	f.Cost.Executions++
-	if l.in.History == nil {
-		return
-	}
-	if took, ok := l.in.History.Step(s.Digest); ok {
-		if f.Cost.Seconds == nil {
-			f.Cost.Seconds = new(float64)
-		}
-		*f.Cost.Seconds += took.Seconds()
-	}
 }
 
 // severities gives findings the severity that the fleet file asks for.

@@ -26,31 +26,13 @@ func (l *linter) blockers(c *conversion) {
 		}
 		p := place{code: b.Code, pos: l.column(b.Pos, ""), name: message}
 		f := l.add(p, message)
-		f.Cost.Executions += int64(len(c.images))
 		f.Cost.Images += len(c.images)
-		l.because[p] = append(l.because[p], c)
-	}
-}
-
-// known adds what earlier runs tell of images that are built because of one
-// place alone: their own time and disk are what it costs.
-func (l *linter) known() {
-	if l.in.History == nil {
-		return
-	}
-	for p, convs := range l.because {
-		seconds, bytes, ok := 0.0, int64(0), true
-		for _, c := range convs {
-			ok = ok && len(c.variant.Build) == 1
-			for _, i := range c.images {
-				e, known := l.in.History.Image(l.in.Images[i].Image.ID, l.in.Images[i].Variant.ID)
-				ok = ok && known && e.Bytes > 0
-				seconds += e.Took.Seconds()
-				bytes += e.Bytes
-			}
-		}
-		if ok {
-			l.found[p].Cost.Seconds, l.found[p].Cost.Bytes = &seconds, &bytes
+		t, _ := l.tally(p).on(c)
+		t.sole = len(c.variant.Build) == 1
+		if s := c.variant.Graph.Step(b.Step); s != nil && s.BaseBound {
+			l.runs(p, c, s)
+		} else {
+			f.Cost.Executions += int64(len(c.images))
 		}
 	}
 }
@@ -83,7 +65,9 @@ func named(s *graph.Step) string {
 // inherits gives a finding the steps that run again and what they cost.
 func (l *linter) inherits(p place, c *conversion, steps []*graph.Step) {
 	f := l.found[p]
-	f.Cost.Images += len(c.images)
+	if _, fresh := l.tally(p).on(c); fresh {
+		f.Cost.Images += len(c.images)
+	}
 	for _, s := range steps {
 		l.runs(p, c, s)
 		if name := l.masked(named(s)); !slices.Contains(f.Inherit, name) {

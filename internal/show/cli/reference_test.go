@@ -182,6 +182,10 @@ func TestLintReference(t *testing.T) {
 runs nothing and asks no registry but for the bases. A finding is one place, however many images it concerns: with what it costs in
 a full build of the fleet, which steps inherit a miss, and what to do. It exits with 7 when there is an error that no waiver accepts.
 
+Executions are counted. Seconds are what the steps took in the last runs of the fleet that the state folder holds, each as a mean,
+summed over those that ran; bytes are the disk that its images took, when the finding is about all that they do on their bases. What no
+run tells is null.
+
 A step is expensive when it runs a command. A value changes at every commit when its name says so (` + "`GIT_SHA`, `COMMIT`, `REVISION`,\n`BUILD_DATE`, `BUILD_ID`" + ` …) and its value is not written in the Dockerfile, or when the fleet file gives it 7 to 40 hexadecimal digits
 or a date. Whether a folder of a base is a symlink is not looked up: the rules about linked copies go by the names that distributions use.
 
