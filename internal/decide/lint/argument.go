@@ -197,8 +197,8 @@ func counted(images int) string {
 
 var listsExtras = regexp.MustCompile(`(?i)(^|_)(extras?|features|groups)($|_)`)
 
-// extras finds arguments that list extras and reach a stage on which several
-// targets rest.
+// extras finds arguments that by their names list extras, and that reach a stage
+// on which several targets rest. Which target uses one is not known.
 func (l *linter) extras() {
 	for i := range l.in.Outline.Instructions {
 		in := &l.in.Outline.Instructions[i]
@@ -212,7 +212,7 @@ func (l *linter) extras() {
 			}
 			if targets := l.targets(in.Stage); len(targets) > 1 {
 				p := place{code: rule.ExtrasForAll, pos: l.column(in.Pos, v.Name), name: v.Name}
-				l.add(p, fmt.Sprintf("%s lists extras for each of the targets %s", v.Name, strings.Join(targets, ", "))).Cost.Images = len(l.in.Images)
+				l.add(p, fmt.Sprintf("a guess by name: %s lists extras, which are installed for each of the targets %s", v.Name, strings.Join(targets, ", "))).Cost.Images = len(l.in.Images)
 			}
 		}
 	}

@@ -175,19 +175,20 @@ func destinations(s *graph.Step) []string {
 	return out
 }
 
-// landing says what is wrong with the destination of a linked copy; code is ""
-// when nothing is.
+// landing says what may be wrong with the destination of a linked copy; code is
+// "" when nothing is. It goes by names: what is in a base's layers only reading
+// all of them would tell.
 func landing(dest string) (code, message string) {
 	clean := path.Clean("/" + dest)
 	for _, link := range []string{"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/var/run", "/var/lock"} {
 		if clean == link || strings.HasPrefix(clean, link+"/") {
-			return rule.LinkSymlink, link + " is a symlink in most bases, and a linked copy to " + clean + " makes a folder of it; the bases were not looked at"
+			return rule.LinkSymlink, "a guess by name: " + link + " is a symlink in most distributions, and a linked copy to " + clean + " would make a folder of it"
 		}
 	}
 	if fresh(dest) {
 		return "", ""
 	}
-	return rule.LinkExisting, clean + " is in a folder that bases have; a linked copy sets the folder's owner and mode anew; the bases were not looked at"
+	return rule.LinkExisting, "a guess by name: " + clean + " is in a folder that distributions have, whose owner and mode a linked copy would set anew"
 }
 
 // fresh tells whether a destination is below a folder at the top that no

@@ -187,7 +187,10 @@ summed over those that ran; bytes are the disk that its images took, when the fi
 run tells is null.
 
 A step is expensive when it runs a command. A value changes at every commit when its name says so (` + "`GIT_SHA`, `COMMIT`, `REVISION`,\n`BUILD_DATE`, `BUILD_ID`" + ` …) and its value is not written in the Dockerfile, or when the fleet file gives it 7 to 40 hexadecimal digits
-or a date. Whether a folder of a base is a symlink is not looked up: the rules about linked copies go by the names that distributions use.
+or a date.
+
+Three rules guess, and are notes for that reason: what is in a base's layers is not looked up, so ` + "`link-through-symlink` and\n`link-into-existing`" + ` go by the names of folders that distributions have; and what a target uses is not known, so ` + "`extras-for-all`" + ` goes
+by the names of arguments, like ` + "`EXTRAS`, `FEATURES` or `GROUPS`" + `.
 
 Results of shared steps that ` + "`--cache`" + ` keeps are named by what the steps do and read, so that no two meet in one reference, and no
 build looks for one that none writes. What earlier runs kept is known from the last five that the state folder holds.
