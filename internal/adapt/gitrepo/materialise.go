@@ -51,13 +51,14 @@ func (e *SubmoduleError) Error() string {
 func (r *Repo) Materialise(ctx context.Context, dir, commit string, submodules map[string]string) (string, error) {
 	final := filepath.Join(dir, commit)
 	if _, err := os.Stat(final); err == nil {
+		touch(final)
 		return final, nil
 	}
 	op := "write commit " + fleet.ShortCommit(commit) + " of " + r.name
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", diag.Wrap(diag.Infra, op, err)
 	}
-	tmp, err := os.MkdirTemp(dir, ".new-")
+	tmp, err := os.MkdirTemp(dir, tempPrefix)
 	if err != nil {
 		return "", diag.Wrap(diag.Infra, op, err)
 	}
@@ -74,6 +75,7 @@ func (r *Repo) Materialise(ctx context.Context, dir, commit string, submodules m
 	if err := os.Rename(tree, final); err != nil && !isDir(final) {
 		return "", diag.Wrap(diag.Infra, op, err)
 	}
+	touch(final)
 	return final, nil
 }
 

@@ -56,7 +56,7 @@ func (m Mirrors) Open(ctx context.Context, git, ref string) (*Repo, error) {
 	if err := os.MkdirAll(m.Dir, 0o755); err != nil {
 		return nil, diag.Wrap(diag.Infra, "git mirror of "+name, err)
 	}
-	unlock, err := lock(ctx, dir+".lock")
+	unlock, err := lock(ctx, dir+lockSuffix)
 	if err != nil {
 		return nil, wrap(ctx, "git mirror of "+name, err)
 	}
@@ -69,6 +69,7 @@ func (m Mirrors) Open(ctx context.Context, git, ref string) (*Repo, error) {
 			return nil, wrap(ctx, "git mirror of "+name, err)
 		}
 	}
+	touch(dir)
 	r := &Repo{name: name, dir: dir, objects: filepath.Join(dir, "objects")}
 	if m.Offline {
 		return r, nil
@@ -133,30 +134,41 @@ func remoteEnv(url string) []string {
 		fmt.Sprintf("GIT_CONFIG_COUNT=%d", n+1), fmt.Sprintf("GIT_CONFIG_KEY_%d=remote.%s.url", n, remoteName), fmt.Sprintf("GIT_CONFIG_VALUE_%d=%s", n, url))
 }
 
+// lockSuffix ends the name of the lock beside a mirror.
+const lockSuffix = ".lock"
+
 // lockWait is how long a lock that another process holds is left alone.
 const lockWait = 50 * time.Millisecond
 
 // lock waits for a lock between processes; the kernel gives it up when its
 // holder dies.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
 	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			f.Close()
-			return nil, err
+		unlock, free, err := takeLock(path)
+		if free || err != nil {
+			return unlock, err
 		}
 		select {
 		case <-ctx.Done():
-			f.Close()
 			return nil, ctx.Err()
 		case <-time.After(lockWait):
 		}
 	}
+}
+
+// takeLock takes a lock if nobody holds it.
+func takeLock(path string) (unlock func(), free bool, err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, false, err
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		return func() { f.Close() }, true, nil
+	}
+	f.Close()
+	if errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR) {
+		err = nil
+	}
+	return nil, false, err
 }

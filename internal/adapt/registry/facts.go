@@ -6,11 +6,14 @@ import (
 	"crypto/sha512"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"hash"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
@@ -41,11 +44,50 @@ func (f *facts) read(path string) []byte {
 		}
 		return nil
 	}
-	data, err := os.ReadFile(filepath.Join(f.dir, path))
+	full := filepath.Join(f.dir, path)
+	data, err := os.ReadFile(full)
 	if err != nil {
 		return nil
 	}
+	now := time.Now()
+	if st, err := os.Stat(full); err == nil && now.Sub(st.ModTime()) > noteUse {
+		_ = os.Chtimes(full, now, now) // else it is only learned anew
+	}
 	return data
+}
+
+// noteUse is how old the note of a fact's last use may be, which is the time of
+// its file.
+const noteUse = 24 * time.Hour
+
+// PruneFacts removes facts from the folder that [Options] names. drop is asked
+// about each file, with when it was used last, within a day, and those for which it
+// says yes are removed: they are learned again when they are needed. A folder that does not exist holds nothing. Stores
+// may use the folder meanwhile.
+func PruneFacts(dir string, drop func(path string, used time.Time) bool) error {
+	var errs []error
+	walk := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // another process removed it
+		}
+		if err != nil {
+			return err
+		}
+		if drop(path, info.ModTime()) {
+			if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, err)
+			}
+		}
+		return nil
+	})
+	if !errors.Is(walk, fs.ErrNotExist) {
+		errs = append(errs, walk)
+	}
+	return diag.Wrap(diag.Infra, "prune "+dir, errors.Join(errs...))
 }
 
 // write replaces a file in one piece. It does not wait for the disk: what a

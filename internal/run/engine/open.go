@@ -17,6 +17,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/traffic"
+	"github.com/lapstrake/lapstrake/internal/run/prune"
 )
 
 // Setup says what to open.
@@ -37,8 +38,11 @@ const recentRuns = 8
 // registry: it runs the fleet's prepare commands where their inputs changed,
 // writes a recipe's source into the state folder, opens the contexts and parses
 // the recipe. It reaches neither daemon nor registry; the source's repository
-// only when it is elsewhere and the commit is not at hand.
+// only when it is elsewhere and the commit is not at hand. Once a day it prunes
+// the state folder.
 func Open(ctx context.Context, s Setup) (*Engine, error) {
+	// What cannot be pruned only takes room, and is tried again tomorrow.
+	_ = prune.Daily(s.State)
 	if err := runPrepare(ctx, s); err != nil {
 		return nil, err
 	}
@@ -48,7 +52,7 @@ func Open(ctx context.Context, s Setup) (*Engine, error) {
 	}
 	keychain := creds.New(s.Fleet.Registries)
 	store, err := registry.New(registry.Options{
-		Registries: s.Fleet.Registries, Facts: filepath.Join(s.State, "facts"),
+		Registries: s.Fleet.Registries, Facts: filepath.Join(s.State, prune.Facts),
 		StrictMounts: s.StrictMounts, UserAgent: s.UserAgent, Credentials: credentials(keychain), Limits: limits,
 	})
 	if err != nil {

@@ -8,16 +8,17 @@ import (
 	"github.com/lapstrake/lapstrake/internal/adapt/gitrepo"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
+	"github.com/lapstrake/lapstrake/internal/run/prune"
 )
 
 // Mirrors is where a state folder keeps the git repositories of sources that
 // are elsewhere.
 func Mirrors(state string, offline bool) gitrepo.Mirrors {
-	return gitrepo.Mirrors{Dir: filepath.Join(state, "git"), Offline: offline}
+	return gitrepo.Mirrors{Dir: filepath.Join(state, prune.Mirrors), Offline: offline}
 }
 
 // Sources is where a state folder keeps the commits that sources were taken from.
-func Sources(state string) string { return filepath.Join(state, "sources") }
+func Sources(state string) string { return filepath.Join(state, prune.Sources) }
 
 // place is where the files of a recipe are, and what people call them.
 type place struct {

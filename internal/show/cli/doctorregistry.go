@@ -17,6 +17,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/traffic"
+	"github.com/lapstrake/lapstrake/internal/run/prune"
 )
 
 // doctorRegistry finds out what a registry can do for a repository, with the
@@ -77,7 +78,7 @@ func repositoryOf(ref string) (string, error) {
 func openStore(state string, settings []fleet.Registry) (*registry.Store, error) {
 	keychain := creds.New(settings)
 	return registry.New(registry.Options{
-		Registries: settings, Facts: filepath.Join(state, "facts"), UserAgent: "lapstrake/" + Version,
+		Registries: settings, Facts: filepath.Join(state, prune.Facts), UserAgent: "lapstrake/" + Version,
 		Limits: func(_ string, n int) traffic.Policy {
 			return limit.New(limit.Options{Concurrency: n, Random: rand.Float64})
 		},

@@ -18,6 +18,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/run/engine"
+	"github.com/lapstrake/lapstrake/internal/run/prune"
 	"github.com/lapstrake/lapstrake/internal/run/walk"
 	"github.com/lapstrake/lapstrake/internal/show/text"
 )
@@ -129,7 +130,7 @@ func (a *app) walker(ctx context.Context, path string, f *fleetFlags, o historyO
 	if err := a.repository(ctx, &opt, path, state, o); err != nil {
 		return nil, nil, err
 	}
-	store, err := registry.New(registry.Options{Facts: filepath.Join(state, "facts")})
+	store, err := registry.New(registry.Options{Facts: filepath.Join(state, prune.Facts)})
 	if err != nil {
 		return nil, nil, err
 	}
