@@ -6,10 +6,10 @@ import (
 	"time"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/yamldoc"
-
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/rule"
+	"github.com/lapstrake/lapstrake/internal/model/waiver"
 )
 
 // maxExecutions is the highest limit of executions that a file may set.
@@ -54,16 +54,19 @@ func (p *parser) ruleCode(code string, at *yamldoc.Node, path string) {
 func (p *parser) waivers(o yamldoc.Object) []fleet.Waiver {
 	var out []fleet.Waiver
 	for _, it := range o.List("waivers") {
-		w, ok := p.Object(it.Node, it.Path, "rule", "where", "reason", "until")
+		w, ok := p.Object(it.Node, it.Path, "rule", "where", "owner", "reason", "expires")
 		if !ok {
 			continue
 		}
 		x := fleet.Waiver{
-			Rule:   w.Required("rule", "name the rule that finds it"),
-			Where:  w.Required("where", "write FILE:LINE, or a text that the line holds"),
-			Reason: strings.TrimSpace(w.Required("reason", "say why this is accepted")),
-			Until:  p.day(w, "until"),
-			Pos:    p.Pos(it.Node),
+			Rule:  w.Required("rule", "name the rule that finds it"),
+			Where: w.Required("where", "write FILE:LINE, or a text that the line holds"),
+			Waiver: waiver.Waiver{
+				Owner:   w.Text("owner", ""),
+				Reason:  strings.TrimSpace(w.Required("reason", "say why this is accepted")),
+				Expires: expiry(w, "expires"),
+				Pos:     p.Pos(it.Node),
+			},
 		}
 		if x.Rule != "" {
 			p.ruleCode(x.Rule, w.Value("rule"), yamldoc.Join(it.Path, "rule"))
@@ -76,18 +79,16 @@ func (p *parser) waivers(o yamldoc.Object) []fleet.Waiver {
 	return out
 }
 
-// day is the value of a field that is a date; nil when it is not given.
-func (p *parser) day(o yamldoc.Object, name string) *time.Time {
-	s, ok := o.Given(name)
-	if !ok {
-		return nil
+// expiry is the value of a field that says when a waiver ends; zero when it is not
+// given.
+func expiry(o yamldoc.Object, name string) (at time.Time) {
+	if s, ok := o.Given(name); ok {
+		var err error
+		if at, err = waiver.ParseExpiry(s); err != nil {
+			o.Refuse(name, err)
+		}
 	}
-	t, err := time.Parse(time.DateOnly, s)
-	if err != nil {
-		p.Problem(diag.FleetValue, o.Pos(name), "write a day like 2027-01-31", "%s cannot be %q", yamldoc.Join(o.Path, name), s)
-		return nil
-	}
-	return &t
+	return at
 }
 
 func (p *parser) planLimits(top yamldoc.Object) fleet.Limits {

@@ -7,6 +7,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/experiment"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
+	"github.com/lapstrake/lapstrake/internal/model/waiver"
 )
 
 // claims reads a mapping of names to claims: a text, or a mapping with that:.
@@ -45,7 +46,7 @@ func (p *parser) claims(top yamldoc.Object) {
 }
 
 // waiver reads a waiver; what it lacks is told with the claims.
-func (p *parser) waiver(top yamldoc.Object) *experiment.Waiver {
+func (p *parser) waiver(top yamldoc.Object) *waiver.Waiver {
 	if !top.Has("waiver") {
 		return nil
 	}
@@ -53,17 +54,14 @@ func (p *parser) waiver(top yamldoc.Object) *experiment.Waiver {
 	if !ok {
 		return nil
 	}
-	w := &experiment.Waiver{Owner: o.Text("owner", ""), Reason: o.Text("reason", ""), Pos: o.Pos("")}
+	w := &waiver.Waiver{Owner: o.Text("owner", ""), Reason: o.Text("reason", ""), Pos: o.Pos("")}
 	s, ok := o.Given("expires")
 	if !ok {
 		return w
 	}
 	var err error
-	if w.Expires, err = time.Parse(time.RFC3339, s); err != nil {
-		w.Expires, err = time.Parse(time.DateOnly, s)
-	}
-	if err != nil {
-		p.Problem(diag.LabValue, o.Pos("expires"), "write a day, from which on it does not count, or a time like 2026-12-31T00:00:00Z", "%q is no time", s)
+	if w.Expires, err = waiver.ParseExpiry(s); err != nil {
+		p.Problem(diag.LabValue, o.Pos("expires"), diag.HelpOf(err), "%q: %v", s, err)
 		w.Expires = time.Unix(0, 0) // it is not missing
 	}
 	return w

@@ -24,13 +24,11 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/experiment"
+	"github.com/lapstrake/lapstrake/internal/model/waiver"
 )
 
 // Claim is one line of a gate, as it was written.
 type Claim = experiment.Claim
-
-// Waiver is somebody's word that a claim need not hold, for a time.
-type Waiver = experiment.Waiver
 
 // Names are what claims may speak of. Empty lists allow everything.
 type Names struct {
@@ -117,9 +115,9 @@ type Finding struct {
 	Trials []string `json:"trials"`
 	// Waiver is the claim's, Waived tells whether it is needed and counts, and
 	// Expired whether it is needed and its time is over.
-	Waiver  *Waiver `json:"waiver,omitempty"`
-	Waived  bool    `json:"waived,omitempty"`
-	Expired bool    `json:"expired,omitempty"`
+	Waiver  *waiver.Waiver `json:"waiver,omitempty"`
+	Waived  bool           `json:"waived,omitempty"`
+	Expired bool           `json:"expired,omitempty"`
 }
 
 // Report is what came of a gate, in the order of its claims.
@@ -132,7 +130,7 @@ func (g Gate) Judge(evidence Evidence, now time.Time) Report {
 		f := c.expr.judge(c.Cell, evidence)
 		f.Name, f.Text, f.Cell, f.Waiver = c.Name, c.Text, c.Cell, c.Waiver
 		if c.Waiver != nil && (f.Status == Fail || f.Status == Unknown) {
-			f.Waived = now.Before(c.Waiver.Expires)
+			f.Waived = c.Waiver.Counts(now)
 			f.Expired = !f.Waived
 		}
 		r.Findings = append(r.Findings, f)

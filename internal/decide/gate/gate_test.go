@@ -16,6 +16,7 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/decide/gate"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/waiver"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -165,7 +166,7 @@ func TestProblems(t *testing.T) {
 	}
 	add(gate.Claim{Name: "no cell", Text: "failed == 0"})
 	add(gate.Claim{Name: "no cell", Text: "failed(warm) == 0"})
-	for _, w := range []gate.Waiver{
+	for _, w := range []waiver.Waiver{
 		{Reason: "r", Expires: time.Unix(1, 0)}, {Owner: "o", Expires: time.Unix(1, 0)}, {Owner: "o", Reason: "r"},
 	} {
 		add(gate.Claim{Name: fmt.Sprint("waiver ", len(claims)), Cell: "cold", Text: "failed == 0", Waiver: &w})
@@ -194,7 +195,7 @@ func TestReport(t *testing.T) {
 	now := time.Date(2026, 3, 20, 12, 0, 0, 0, time.UTC)
 	claim := func(name, text string) gate.Claim { return gate.Claim{Name: name, Cell: "cold", Text: text} }
 	waived := func(c gate.Claim, expires time.Time) gate.Claim {
-		c.Waiver = &gate.Waiver{Owner: "ana", Reason: "the runner is small", Expires: expires}
+		c.Waiver = &waiver.Waiver{Owner: "ana", Reason: "the runner is small", Expires: expires}
 		return c
 	}
 	pass, fail := claim("pass", "failed == 0"), claim("fail", "failed == 1")

@@ -54,7 +54,7 @@ func TestCache(t *testing.T) {
 			tt.change(&in)
 			var got []string
 			for _, f := range lint.Check(in) {
-				if f.Waived == "" && f.Code != rule.WaiverUnused {
+				if f.Waiver == nil && f.Code != rule.WaiverUnused {
 					got = append(got, f.Code+" "+fmt.Sprintf("%d/%d", f.Cost.Executions, f.Cost.Images)+" "+strings.ReplaceAll(f.Message, in.Images[1].Image.Tags[0], "TAG"))
 				}
 			}

@@ -18,6 +18,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/rule"
+	"github.com/lapstrake/lapstrake/internal/model/waiver"
 )
 
 // Input is everything that findings depend on.
@@ -40,8 +41,8 @@ type Input struct {
 	Cache string
 	Asked bool
 	Kept  []string
-	// Today is the day by which waivers end.
-	Today time.Time
+	// Now is the time by which waivers end.
+	Now time.Time
 }
 
 // Cost is what a finding costs in one full build of the fleet.
@@ -72,8 +73,8 @@ type Finding struct {
 	// Inherit are the steps that run again because of it, in the order of the
 	// graph.
 	Inherit []string `json:"inherit,omitempty"`
-	// Waived is the reason for which it is accepted; empty when it is not.
-	Waived string `json:"waived,omitempty"`
+	// Waiver is for what it is accepted; nil when it is not.
+	Waiver *waiver.Waiver `json:"waiver,omitempty"`
 }
 
 // Version is the version of a report's JSON form.
@@ -115,7 +116,7 @@ func Make(in Input) Report {
 		}
 	}
 	for _, f := range r.Findings {
-		if f.Waived != "" {
+		if f.Waiver != nil {
 			r.Waived++
 		} else {
 			r.Counts[f.Severity]++
@@ -158,7 +159,12 @@ func compare(a, b Finding) int {
 		}
 		return *f.Cost.Seconds
 	}
-	waived := func(f Finding) int { return min(len(f.Waived), 1) }
+	waived := func(f Finding) int {
+		if f.Waiver != nil {
+			return 1
+		}
+		return 0
+	}
 	return cmp.Or(
 		cmp.Compare(waived(a), waived(b)),
 		cmp.Compare(rule.Grave(a.Severity), rule.Grave(b.Severity)),

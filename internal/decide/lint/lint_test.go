@@ -61,7 +61,7 @@ func openViews(t testing.TB, dir string, views int) lint.Input {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := lint.Input{Fleet: fl, Outline: r.Outline(), Texts: map[string]string{}, Today: time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)}
+	in := lint.Input{Fleet: fl, Outline: r.Outline(), Texts: map[string]string{}, Now: time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)}
 	for _, name := range []string{fl.File, fl.Recipe.Dockerfile} {
 		data, err := os.ReadFile(name)
 		if err != nil {
@@ -139,8 +139,8 @@ func render(list []lint.Finding, dir string) string {
 			fmt.Fprintf(&b, "    again %s\n", s)
 		}
 		fmt.Fprintf(&b, "    help: %s\n", f.Help)
-		if f.Waived != "" {
-			fmt.Fprintf(&b, "    waived: %s\n", f.Waived)
+		if f.Waiver != nil {
+			fmt.Fprintf(&b, "    waived: %s\n", f.Waiver)
 		}
 	}
 	return strings.ReplaceAll(b.String(), dir, "DIR")

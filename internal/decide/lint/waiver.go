@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/lapstrake/lapstrake/internal/decide/planner"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
@@ -24,15 +23,15 @@ func (l *linter) waive(list []Finding) []Finding {
 		pos := w.Pos
 		pos.File = l.in.Fleet.File
 		p := place{pos: pos, name: strconv.Itoa(i)}
-		if w.Until != nil && l.in.Today.Truncate(24*time.Hour).After(*w.Until) {
+		if !w.Counts(l.in.Now) {
 			p.code = rule.WaiverExpired
-			l.add(p, "the waiver of "+w.Rule+" ended on "+w.Until.Format(time.DateOnly)+": "+w.Reason)
+			l.add(p, "the waiver of "+w.Rule+" is over: "+w.String())
 			continue
 		}
 		used := false
 		for j := range list {
 			if f := &list[j]; f.Code == w.Rule && l.covers(w, f) {
-				f.Waived, used = w.Reason, true
+				f.Waiver, used = &w.Waiver, true
 			}
 		}
 		if !used && !unseen {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
+	"github.com/lapstrake/lapstrake/internal/model/waiver"
 )
 
 // Experiment is a whole question. [Experiment.Check] says what must hold of it.
@@ -199,18 +200,10 @@ type Claim struct {
 	// Text is the claim, and Pos the place of its first byte.
 	Text string   `json:"text"`
 	Pos  diag.Pos `json:"-"`
-	// Waiver, when not nil, is why the claim need not hold.
-	Waiver *Waiver `json:"waiver,omitempty"`
-}
-
-// Waiver is somebody's word that a claim need not hold, for a time. It covers
-// FAIL and UNKNOWN. Evidence that is not valid nobody can waive.
-type Waiver struct {
-	Owner  string `json:"owner"`
-	Reason string `json:"reason"`
-	// Expires is the moment from which on the waiver does not count.
-	Expires time.Time `json:"expires"`
-	Pos     diag.Pos  `json:"-"`
+	// Waiver, when not nil, is why the claim need not hold: with an owner, a reason
+	// and an expiry. It covers FAIL and UNKNOWN; evidence that is not valid nobody
+	// can waive.
+	Waiver *waiver.Waiver `json:"waiver,omitempty"`
 }
 
 // Prediction is what somebody expects of a claim before a trial is run.

@@ -1,10 +1,6 @@
 package fleet
 
-import (
-	"time"
-
-	"github.com/lapstrake/lapstrake/internal/model/diag"
-)
+import "github.com/lapstrake/lapstrake/internal/model/waiver"
 
 // Lint says how a fleet is checked. The zero value is every rule as it is, and
 // no limits.
@@ -23,11 +19,8 @@ type Waiver struct {
 	// Where is FILE:LINE, the file's name with as many of its folders as tell it
 	// apart, or a text that the finding's line holds.
 	Where string `json:"where"`
-	// Reason is for people; never empty.
-	Reason string `json:"reason"`
-	// Until is the last day on which it counts; nil means for ever.
-	Until *time.Time `json:"until,omitempty"`
-	Pos   diag.Pos   `json:"pos"`
+	// Its reason is never empty.
+	waiver.Waiver
 }
 
 // Limits bound what a plan may come to. Zero means no limit.

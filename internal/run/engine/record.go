@@ -77,8 +77,8 @@ func StartRecord(o RecordOptions) (*Record, error) {
 // identity tells runs of the same fleet and choices from others.
 func identity(o RecordOptions) string {
 	f := *o.Fleet
-	// How it is made does not make it another fleet.
-	f.Jobs, f.Disk, f.Deadlines, f.Workers = 0, fleet.Disk{}, fleet.Deadlines{}, nil
+	// How it is made, and how it is checked, does not make it another fleet.
+	f.Jobs, f.Disk, f.Deadlines, f.Workers, f.Lint = 0, fleet.Disk{}, fleet.Deadlines{}, nil, fleet.Lint{}
 	data, err := json.Marshal(f)
 	if err != nil {
 		panic("engine: a fleet is plain data: " + err.Error())

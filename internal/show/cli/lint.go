@@ -120,7 +120,7 @@ func lintInput(ctx context.Context, eng *engine.Engine, facts *planner.Input, st
 		return lint.Input{}, diag.Wrap(diag.Infra, "fleet file", err)
 	}
 	return lint.Input{
-		Fleet: eng.Fleet, Outline: eng.Recipe.Outline(), Images: facts.Images, History: history, Steps: steps, Cache: facts.Cache, Asked: eng.Opts.Cache != "", Kept: kept, Today: time.Now().UTC(),
+		Fleet: eng.Fleet, Outline: eng.Recipe.Outline(), Images: facts.Images, History: history, Steps: steps, Cache: facts.Cache, Asked: eng.Opts.Cache != "", Kept: kept, Now: time.Now(),
 		Texts: map[string]string{eng.Fleet.File: string(file), eng.DockerfileName(): string(eng.Recipe.Text())},
 	}, nil
 }

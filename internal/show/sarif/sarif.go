@@ -114,8 +114,8 @@ func Write(w io.Writer, r lint.Report, o Options) error {
 		if f.Pos.File != "" {
 			x.Locations = []location{{physical{artifact{address(o.Dir, f.Pos.File)}, place(f)}}}
 		}
-		if f.Waived != "" {
-			x.Suppressions = []suppression{{"external", f.Waived}}
+		if f.Waiver != nil {
+			x.Suppressions = []suppression{{"external", f.Waiver.String()}}
 		}
 		results = append(results, x)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
 	"github.com/lapstrake/lapstrake/internal/model/rule"
+	"github.com/lapstrake/lapstrake/internal/model/waiver"
 	"github.com/lapstrake/lapstrake/internal/show/sarif"
 )
 
@@ -26,7 +27,7 @@ func report() lint.Report {
 	return lint.Report{Findings: []lint.Finding{
 		{Code: plan.RunOnBase, Severity: rule.Error, Pos: diag.Pos{File: "/w/a b/Dockerfile", Line: 3, Col: 4}, Source: "é RUN x", Message: "m", Help: "h", Cost: lint.Cost{Executions: 2, Images: 2, Seconds: &seconds}, Inherit: []string{"Dockerfile:4 RUN y"}},
 		{Code: rule.BaseFloats, Severity: rule.Info, Pos: diag.Pos{File: "/w/fleet.yaml"}, Message: "m", Help: "h"},
-		{Code: rule.ValueEarly, Severity: rule.Warning, Pos: diag.Pos{File: "/other/Dockerfile", Line: 1}, Message: "m", Help: "h", Waived: "known"},
+		{Code: rule.ValueEarly, Severity: rule.Warning, Pos: diag.Pos{File: "/other/Dockerfile", Line: 1}, Message: "m", Help: "h", Waiver: &waiver.Waiver{Reason: "known"}},
 		{Code: plan.StepOnBase, Severity: rule.Warning, Message: "m", Help: "h"},
 	}}
 }

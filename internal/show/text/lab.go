@@ -139,11 +139,11 @@ func details(f gate.Finding, predicted map[string]bool) []string {
 		out = append(out, f.Why)
 	}
 	if w := f.Waiver; w != nil && (f.Waived || f.Expired) {
-		word := "waived"
+		word := "waived: "
 		if f.Expired {
-			word = "the waiver is over: it was given"
+			word = "the waiver is over: "
 		}
-		out = append(out, fmt.Sprintf("%s by %s until %s: %s", word, w.Owner, w.Expires.Format("2006-01-02"), w.Reason))
+		out = append(out, word+w.String())
 	}
 	if holds, ok := predicted[f.Name]; ok && (f.Status == gate.Pass || f.Status == gate.Fail) {
 		if holds == (f.Status == gate.Pass) {

@@ -44,13 +44,13 @@ func finding(g *page, f *lint.Finding) {
 	case rule.Warning:
 		s = amber
 	}
-	if f.Waived != "" {
+	if f.Waiver != nil {
 		s, mark = dim, "waived"
 	}
 	g.item(s, g.pos(f.Pos)+": ", fmt.Sprintf("%s: %s [%s]", mark, g.local(f.Message), f.Code))
 	source(g, f.Source, f.Pos.Col, s)
-	if f.Waived != "" {
-		g.para(dim, "    reason: ", f.Waived)
+	if f.Waiver != nil {
+		g.para(dim, "    reason: ", f.Waiver.String())
 		return
 	}
 	if cost := lintCost(f.Cost); cost != "" {

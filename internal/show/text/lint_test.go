@@ -12,6 +12,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
 	"github.com/lapstrake/lapstrake/internal/model/rule"
+	"github.com/lapstrake/lapstrake/internal/model/waiver"
 	"github.com/lapstrake/lapstrake/internal/show/text"
 )
 
@@ -27,7 +28,7 @@ func TestLint(t *testing.T) {
 		Findings: []lint.Finding{
 			{Code: rule.ValueEarly, Severity: rule.Error, Pos: diag.Pos{File: "/w/Dockerfile", Line: 2, Col: 5}, Source: "ARG SHA\x1b[2J", Message: "m", Help: "h", Cost: lint.Cost{Executions: 1500, Images: 499, Seconds: &seconds, Bytes: &bytesOf}, Inherit: inherit},
 			{Code: rule.BaseFloats, Severity: rule.Info, Pos: diag.Pos{File: "/w/fleet.yaml"}, Message: "m", Help: "h", Cost: lint.Cost{Images: 2}},
-			{Code: plan.RunOnBase, Severity: rule.Warning, Pos: diag.Pos{File: "/w/Dockerfile", Line: 9, Col: 1}, Source: "RUN x", Message: "m", Help: "h", Waived: "known"},
+			{Code: plan.RunOnBase, Severity: rule.Warning, Pos: diag.Pos{File: "/w/Dockerfile", Line: 9, Col: 1}, Source: "RUN x", Message: "m", Help: "h", Waiver: &waiver.Waiver{Owner: "ana", Reason: "known"}},
 		},
 	}
 	want := `Dockerfile:2:5: error: m [value-early]
@@ -46,7 +47,7 @@ fleet.yaml: info: m [base-without-digest]
 Dockerfile:9:1: waived: m [run-on-base]
     RUN x
     ^
-    reason: known
+    reason: known (ana)
 not looked at: x: not found
 1 error, 2 notes, 1 waived; 499 images, 60 conversions, 1 not looked at
 `
