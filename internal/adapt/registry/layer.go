@@ -14,17 +14,19 @@ import (
 	"path"
 	"strings"
 
+	"github.com/klauspost/compress/zstd"
+
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 )
 
-// ErrCompression is the error for a layer in a compression that cannot be read.
-var ErrCompression = errors.New("the layer is neither a tar archive nor one in gzip")
+// ErrNoArchive is the error for a layer that cannot be read.
+var ErrNoArchive = errors.New("the layer is no tar archive, plain, in gzip or in zstd")
 
 // LayerFiles reads a layer from repo and returns the bytes of its regular files
 // by path, without a leading slash. Nothing is kept of it, whatever its size, and
-// it is verified. A layer that is not there is [ErrNotFound], one in zstd
-// [ErrCompression].
+// it is verified. A layer that is not there is [ErrNotFound], one that is no archive
+// [ErrNoArchive].
 func (s *Store) LayerFiles(ctx context.Context, repo string, d graph.Digest) (map[string]int64, error) {
 	at, err := s.place(repo)
 	if err != nil {
@@ -43,7 +45,7 @@ func (s *Store) LayerFiles(ctx context.Context, repo string, d graph.Digest) (ma
 			body := io.TeeReader(resp.Body, h)
 			var err error
 			if files, err = listFiles(body); err != nil {
-				if errors.Is(err, ErrCompression) {
+				if errors.Is(err, ErrNoArchive) {
 					return permanent{err}
 				}
 				return err
@@ -62,31 +64,46 @@ func (s *Store) LayerFiles(ctx context.Context, repo string, d graph.Digest) (ma
 
 // listFiles sums the regular files of a tar archive.
 func listFiles(r io.Reader) (map[string]int64, error) {
-	in := bufio.NewReader(r)
-	magic, _ := in.Peek(4)
-	var archive io.Reader = in
-	switch {
-	case len(magic) >= 2 && magic[0] == 0x1f && magic[1] == 0x8b:
-		z, err := gzip.NewReader(in)
-		if err != nil {
-			return nil, err
-		}
-		archive = z
-	case string(magic) == "\x28\xb5\x2f\xfd":
-		return nil, ErrCompression
+	archive, err := unpacked(r)
+	if err != nil {
+		return nil, err
 	}
+	defer archive.Close()
 	files := map[string]int64{}
 	t := tar.NewReader(archive)
-	for {
+	for first := true; ; first = false {
 		h, err := t.Next()
-		if errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, io.EOF):
 			return files, nil
-		}
-		if err != nil {
+		case first && errors.Is(err, tar.ErrHeader): // later it was damaged on its way
+			return nil, ErrNoArchive
+		case err != nil:
 			return nil, err
 		}
 		if h.Typeflag == tar.TypeReg {
 			files[strings.TrimPrefix(path.Join("/", h.Name), "/")] += h.Size
 		}
 	}
+}
+
+// maxWindow is how far back a layer in zstd may refer, in bytes: the format asks
+// decoders for no more than 8 MiB, and its own tool writes up to 128 when told to.
+const maxWindow = 128 << 20
+
+// unpacked is an archive without its compression, which its first bytes tell.
+func unpacked(r io.Reader) (io.ReadCloser, error) {
+	in := bufio.NewReader(r)
+	magic, _ := in.Peek(4)
+	switch {
+	case len(magic) >= 2 && magic[0] == 0x1f && magic[1] == 0x8b:
+		return gzip.NewReader(in)
+	case string(magic) == "\x28\xb5\x2f\xfd":
+		z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return nil, err
+		}
+		return z.IOReadCloser(), nil
+	}
+	return io.NopCloser(in), nil
 }
