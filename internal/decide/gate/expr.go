@@ -50,6 +50,9 @@ func (n *node) metrics(visit func(*node)) {
 	}
 }
 
+// Op is the comparison: ==, !=, <=, <, >= or >.
+func (e Expr) Op() string { return e.op }
+
 // Use is a metric that a comparison speaks of.
 type Use struct {
 	Metric string

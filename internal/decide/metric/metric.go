@@ -121,6 +121,16 @@ func Phases() []string {
 	return []string{"prepare", "resolve", "plan", "shared", "images", "publish", "release", "prune", "between"}
 }
 
+// Every lists every metric: [All], and the times of the [Phases].
+func Every() []Metric {
+	out := All()
+	for _, p := range Phases() {
+		m, _ := Find(phasePrefix + p)
+		out = append(out, m)
+	}
+	return out
+}
+
 // Find returns the metric of a name: that of the summary, the short one, or
 // phaseSeconds.PHASE.
 func Find(name string) (Metric, bool) {

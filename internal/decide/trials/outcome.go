@@ -1,10 +1,13 @@
 package trials
 
 import (
+	"fmt"
 	"slices"
 
+	"github.com/lapstrake/lapstrake/internal/decide/gate"
 	"github.com/lapstrake/lapstrake/internal/decide/stat"
 	"github.com/lapstrake/lapstrake/internal/decide/summary"
+	"github.com/lapstrake/lapstrake/internal/model/experiment"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 )
 
@@ -56,4 +59,33 @@ func (r Results) Runs() Runs {
 // Contaminated are those that do not count.
 func (r Results) Contaminated() Results {
 	return slices.DeleteFunc(slices.Clone(r), func(o Outcome) bool { return len(o.Faults) == 0 })
+}
+
+// Of are the trials of a cell.
+func (r Results) Of(cell string) Results {
+	return slices.DeleteFunc(slices.Clone(r), func(o Outcome) bool { return o.Cell != cell })
+}
+
+// Evidence is what the trials that count tell of metrics in the cells of an
+// experiment; see the function [Evidence]. They were attested, so nothing is
+// concluded from their summaries. Of a cell of which no trial counts, and some do
+// not, the evidence is not valid.
+func (r Results) Evidence(e *experiment.Experiment) (gate.Evidence, []stat.Warning) {
+	runs := r.Runs()
+	s := &seen{e: e, runs: runs, versions: versions(runs), attested: true}
+	demoted, warnings := runs.Demoted(e)
+	s.demoted = demoted
+	return func(metric, cell string) (gate.Value, bool) {
+		v, ok := s.value(metric, cell)
+		bad := r.Of(cell).Contaminated()
+		if !ok || len(runs[cell]) > 0 || len(bad) == 0 {
+			return v, ok
+		}
+		for _, o := range bad {
+			v.Trials = append(v.Trials, o.ID)
+		}
+		v.Unattested = fmt.Sprintf("trial %s: %s", bad[0].ID, bad[0].Faults[0].Detail)
+		v.Lacks = "no trial of the cell counts"
+		return v, true
+	}, warnings
 }

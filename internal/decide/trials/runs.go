@@ -21,7 +21,8 @@ type Run struct {
 // Runs are the trials of an experiment, by the ids of cells.
 type Runs map[string][]Run
 
-// Evidence is what runs tell of metrics in the cells of an experiment.
+// Evidence is what runs tell of metrics, and of the [Fingerprint], in the cells of an
+// experiment.
 //
 // An exact metric, and a near-exact one, is what was seen: from its least to its
 // greatest value. A timed one is the interval of its middle, for which two runs
@@ -33,13 +34,9 @@ type Runs map[string][]Run
 // of the daemon, when a run of a cold cell found steps made, and when a run
 // skipped or retagged images, unless skipping is a factor: that measures nothing.
 func Evidence(e *experiment.Experiment, runs Runs) (gate.Evidence, []stat.Warning) {
-	s := &seen{e: e, runs: runs, demoted: map[string]stat.Metric{}, versions: versions(runs)}
-	warnings := []stat.Warning{}
-	for _, m := range metric.All() {
-		if w := s.demote(m); w != nil {
-			warnings = append(warnings, *w)
-		}
-	}
+	s := &seen{e: e, runs: runs, versions: versions(runs)}
+	demoted, warnings := runs.Demoted(e)
+	s.demoted = demoted
 	return s.value, warnings
 }
 
@@ -49,6 +46,9 @@ type seen struct {
 	runs     Runs
 	demoted  map[string]stat.Metric
 	versions []string
+	// attested is true when the runs were held against what they were meant to be
+	// with more than their summaries.
+	attested bool
 }
 
 // versions are those of the daemons of all runs, sorted; a run that used none has
@@ -69,9 +69,10 @@ func versions(runs Runs) []string {
 // Daemon is the name of the daemon among a summary's versions.
 const Daemon = "buildkit"
 
-// values are a metric's in a cell. Lacking counts the runs that do not tell it.
-func (s *seen) values(m metric.Metric, cell string) (values []stat.Value, lacking int) {
-	for _, r := range s.runs[cell] {
+// Values are a metric's in a cell, in the order of its runs. Lacking counts the
+// runs that do not tell it.
+func (r Runs) Values(m metric.Metric, cell string) (values []stat.Value, lacking int) {
+	for _, r := range r[cell] {
 		if v, ok := m.Of(r.Summary); ok {
 			values = append(values, v)
 		} else {
@@ -81,47 +82,59 @@ func (s *seen) values(m metric.Metric, cell string) (values []stat.Value, lackin
 	return values, lacking
 }
 
-// demote looks at a metric in the A/A pairs.
-func (s *seen) demote(m metric.Metric) *stat.Warning {
-	for _, c := range s.e.Cells {
-		if !c.Control {
-			continue
-		}
-		again, _ := s.values(m, c.ID())
-		c.Control = false
-		once, _ := s.values(m, c.ID())
-		if len(once) == 0 || len(again) == 0 {
-			continue
-		}
-		if as, w := stat.Demote(m.Metric, append(once, again...)); w != nil {
-			s.demoted[m.Name] = as
-			return w
+// Demoted are the metrics that differ inside an A/A pair by more than their kind
+// allows, as the timed metrics for which they are then taken, by name; with a
+// warning for each, in the order of the summary.
+func (r Runs) Demoted(e *experiment.Experiment) (map[string]stat.Metric, []stat.Warning) {
+	demoted, warnings := map[string]stat.Metric{}, []stat.Warning{}
+	for _, m := range metric.All() {
+		for _, c := range e.Cells {
+			if !c.Control {
+				continue
+			}
+			again, _ := r.Values(m, c.ID())
+			c.Control = false
+			once, _ := r.Values(m, c.ID())
+			if len(once) == 0 || len(again) == 0 {
+				continue
+			}
+			if as, w := stat.Demote(m.Metric, append(once, again...)); w != nil {
+				demoted[m.Name] = as
+				warnings = append(warnings, *w)
+				break
+			}
 		}
 	}
-	return nil
+	return demoted, warnings
 }
 
 // value is the gate's view of a metric in a cell.
 func (s *seen) value(name, cell string) (gate.Value, bool) {
 	m, known := metric.Find(name)
 	c, there := s.e.Cell(cell)
-	if !known || !there {
+	if !known && name != Fingerprint || !there {
 		return gate.Value{}, false
 	}
 	var out gate.Value
 	for _, r := range s.runs[cell] {
 		out.Trials = append(out.Trials, r.ID)
-		if why := s.unattested(c, r.Summary); why != "" && out.Unattested == "" {
+		if why := s.unattested(c, r.Summary); why != "" && !s.attested && out.Unattested == "" {
 			out.Unattested = "run " + r.ID + ": " + why
 		}
 	}
 	if len(s.versions) > 1 && out.Trials != nil && out.Unattested == "" {
 		out.Unattested = fmt.Sprintf("the runs have daemons of the versions %v", s.versions)
 	}
-	values, lacking := s.values(m, cell)
-	switch {
-	case len(out.Trials) == 0:
+	if len(out.Trials) == 0 {
 		out.Lacks = "no run is given for this cell"
+		return out, true
+	}
+	if name == Fingerprint {
+		fingerprint(s.runs[cell], &out)
+		return out, true
+	}
+	values, lacking := s.runs.Values(m, cell)
+	switch {
 	case lacking > 0:
 		out.Lacks = fmt.Sprintf("%d of %d runs do not tell it", lacking, len(out.Trials))
 	default:

@@ -80,6 +80,41 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
+// TestFingerprint: equal keys of equal images are one fingerprint; what is not whole
+// has none.
+func TestFingerprint(t *testing.T) {
+	made := func(keys ...string) func(*summary.Summary) {
+		return func(s *summary.Summary) {
+			s.Images, s.Units = 2, map[string]summary.UnitState{}
+			for i, k := range keys {
+				s.Units[string(rune('a'+i))] = summary.UnitState{Key: k}
+			}
+		}
+	}
+	value, _ := trials.Evidence(parse(t, "fleet: f\n"), trials.Runs{
+		"cold": {run("a", made("k", "l")), run("b", made("k", "l"))}, "warm": {run("c", made("k", "m"))},
+	})
+	cold, ok := value("fingerprint", "cold")
+	if warm, okWarm := value("fingerprint", "warm"); !ok || !okWarm || cold.Text == "" || cold.Text == warm.Text || warm.Text == "" || len(cold.Trials) != 2 {
+		t.Errorf("%+v %+v", cold, warm)
+	}
+	for name, c := range map[string]struct {
+		runs []trials.Run
+		want string
+	}{
+		"no key":           {[]trials.Run{run("a", made("k", ""))}, "run a does not tell the content keys of all of its images"},
+		"an image missing": {[]trials.Run{run("a", made("k"))}, "run a does not tell the content keys of all of its images"},
+		"no image":         {[]trials.Run{run("a", nil)}, "run a does not tell the content keys of all of its images"},
+		"several":          {[]trials.Run{run("a", made("k", "l")), run("b", made("k", "m"))}, "the runs made different images"},
+		"no run":           {nil, "no run is given for this cell"},
+	} {
+		value, _ := trials.Evidence(parse(t, "fleet: f\n"), trials.Runs{"cold": c.runs})
+		if v, ok := value("fingerprint", "cold"); !ok || v.Lacks != c.want || v.Text != "" {
+			t.Errorf("%s: %+v", name, v)
+		}
+	}
+}
+
 // TestEvidenceOfTimes: the interval of two runs or more holds their middle, and is
 // that of package stat.
 func TestEvidenceOfTimes(t *testing.T) {
