@@ -106,6 +106,20 @@ func TestWhy(t *testing.T) {
 	}
 }
 
+// TestContinues: a daemon that began with a copy of another's state is as good as
+// the same.
+func TestContinues(t *testing.T) {
+	ref := recorded("1", nil).on("one", "v1").ran("bound", "a", journal.StepData{})
+	ref.fold(journal.Released, "", "", journal.ReleaseData{Records: 1})
+	now := recorded("2", nil).on("two", "v1").ran("bound", "a", journal.StepData{})
+	for _, want := range []Why{OtherWorker, Released} {
+		if r := Misses(now, ref, ""); len(r.Misses) != 1 || r.Misses[0].Why != want {
+			t.Errorf("%+v, want %s", r.Misses, want)
+		}
+		now.Continues(ref)
+	}
+}
+
 // TestInherited: what inherits is counted with the step that changed.
 func TestInherited(t *testing.T) {
 	ref := recorded("1", nil)

@@ -29,6 +29,8 @@ type Run struct {
 	versions map[string]bool // of daemons
 	lost     bool            // a daemon was lost
 	cache    string
+	// continues is the run whose daemons' state this one's began with.
+	continues *Run
 }
 
 // done is what became of a step over all images.
@@ -106,9 +108,13 @@ func (r *Run) step(e journal.Event, d journal.StepData) {
 	}
 }
 
+// Continues says that the run's daemons began with a copy of what those of another
+// run held when it had ended: they are as good as the same.
+func (r *Run) Continues(other *Run) { r.continues = other }
+
 // apart tells whether the runs used no daemon in common.
 func (r *Run) apart(other *Run) bool {
-	if len(r.workers) == 0 || len(other.workers) == 0 {
+	if r.continues == other || len(r.workers) == 0 || len(other.workers) == 0 {
 		return false
 	}
 	for w := range r.workers {
