@@ -40,13 +40,6 @@ func miss(g *page, m explain.Miss, from Origin) {
 	}
 	g.item(s, pad(string(m.Why), 13), title(m.Name))
 	in := strings.Repeat(" ", 13)
-	spent := fmt.Sprintf("%s, %s", counted(m.Executions, "execution"), seconds(m.Seconds))
-	if m.Images > 1 {
-		spent += fmt.Sprintf(", for %s", counted(int64(m.Images), "image"))
-	}
-	if m.InheritedExecutions > 0 {
-		spent += fmt.Sprintf("; what inherits from it: %s, %s", counted(m.InheritedExecutions, "execution"), seconds(m.InheritedSeconds))
-	}
 	for i, c := range m.Causes {
 		if i == maxCauses {
 			g.para(dim, in, counted(int64(len(m.Causes)-i), "more change"))
@@ -65,7 +58,19 @@ func miss(g *page, m explain.Miss, from Origin) {
 	case len(m.Causes) == 0:
 		g.para(plain, in, m.Detail)
 	}
-	g.para(dim, in, spent)
+	g.para(dim, in, missCost(m))
+}
+
+// missCost is what a step took, and what inherits from it.
+func missCost(m explain.Miss) string {
+	s := fmt.Sprintf("%s, %s", counted(m.Executions, "execution"), seconds(m.Seconds))
+	if m.Images > 1 {
+		s += fmt.Sprintf(", for %s", counted(int64(m.Images), "image"))
+	}
+	if m.InheritedExecutions > 0 {
+		s += fmt.Sprintf("; what inherits from it: %s, %s", counted(m.InheritedExecutions, "execution"), seconds(m.InheritedSeconds))
+	}
+	return s
 }
 
 // Growth renders in which folders an image is not as large as before.

@@ -95,6 +95,9 @@ type Verdicts struct {
 	Warnings  []stat.Warning  `json:"warnings"`
 	// Runs are the cells of which runs were given.
 	Runs []string `json:"cells"`
+	// Contaminated are trials of the cells that claims speak of, and that do not
+	// count.
+	Contaminated trials.Results `json:"contaminated,omitempty"`
 }
 
 // Gate renders what came of each claim: the status, what its sides came to, why
@@ -123,9 +126,8 @@ func Gate(w io.Writer, v Verdicts, o Options) error {
 			g.para(dim, in, detail)
 		}
 	}
-	for _, x := range v.Warnings {
-		g.item(amber, "warning: ", fmt.Sprintf("%s differs inside an A/A pair, from %s to %s, and is judged as a time is", x.Metric, figure(x.Low), figure(x.High)))
-	}
+	metricWarnings(g, v.Warnings)
+	contaminated(g, v.Contaminated)
 	return g.to(w)
 }
 
@@ -171,7 +173,7 @@ func known(s gate.Side) bool { return s.Low != nil || s.High != nil || s.Text !=
 func side(s gate.Side) string {
 	switch {
 	case s.Text != "":
-		return s.Text
+		return shortHash(strings.TrimPrefix(s.Text, "sha256:"))
 	case s.Low == nil && s.High == nil:
 		return "unknown"
 	case s.Low == nil:

@@ -28,7 +28,9 @@ func Bisect(w io.Writer, b Bisection, o Options) error {
 		p.item(plain, "  "+row[0]+"  ", row[1])
 	}
 	p.blank()
-	b.findings(p)
+	for _, line := range b.findings() {
+		p.para(plain, "", line)
+	}
 	return p.to(w)
 }
 
@@ -72,13 +74,14 @@ func (b Bisection) strip() [][2]string {
 	return out
 }
 
-// findings says where the metric changed, and what was not examined.
-func (b Bisection) findings(p *page) {
+// findings says where the metric changed, and what was not examined, a line each.
+func (b Bisection) findings() []string {
+	var out []string
 	switch {
 	case b.Result.Groups == 1:
-		p.para(plain, "", "inert: every level makes the same images, so nothing was built")
+		out = append(out, "inert: every level makes the same images, so nothing was built")
 	case len(b.Result.Findings) == 0 && b.Result.Done:
-		p.para(plain, "", "nothing changed between the levels that were looked at")
+		out = append(out, "nothing changed between the levels that were looked at")
 	}
 	for _, f := range b.Result.Findings {
 		var names []string
@@ -89,14 +92,15 @@ func (b Bisection) findings(p *page) {
 		if len(names) > 1 {
 			of = "one of "
 		}
-		p.para(plain, "", fmt.Sprintf("%s%s: %s became %s after %s (%s)", of, strings.Join(names, ", "), figure(f.Before), figure(f.After), b.name(f.Parent), f.State))
+		out = append(out, fmt.Sprintf("%s%s: %s became %s after %s (%s)", of, strings.Join(names, ", "), figure(f.Before), figure(f.After), b.name(f.Parent), f.State))
 	}
 	for _, s := range b.Result.Unexamined {
-		p.para(plain, "", fmt.Sprintf("not examined: from %s to %s, %s", b.name(s.From), b.name(s.To), s.Why))
+		out = append(out, fmt.Sprintf("not examined: from %s to %s, %s", b.name(s.From), b.name(s.To), s.Why))
 	}
 	if !b.Result.Done {
-		p.para(plain, "", "not done: the same command goes on")
+		out = append(out, "not done: the same command goes on")
 	}
+	return out
 }
 
 func (b Bisection) name(id string) string {

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/lapstrake/lapstrake/internal/decide/answer"
 	"github.com/lapstrake/lapstrake/internal/decide/delta"
 	"github.com/lapstrake/lapstrake/internal/decide/explain"
 	"github.com/lapstrake/lapstrake/internal/decide/lineage"
@@ -192,7 +193,16 @@ func views(t testing.TB) map[string]func(io.Writer, Options) error {
 		"explain": func(w io.Writer, o Options) error {
 			return Explain(w, bigExplanation(), func(explain.Miss, int) string { return "0123456789ab 2026-01-01 tell the commit" }, o)
 		},
-		"difference": func(w io.Writer, o Options) error { return Difference(w, bigDifference(), o) },
+		"labcompare": func(w io.Writer, o Options) error {
+			return Comparisons(w, Compared{Pairs: []*answer.Comparison{labPair()}, Contaminated: labSpoilt(2), Warnings: labReport().Warnings, Refused: labReport().Refused}, o)
+		},
+		"labcompare-none": func(w io.Writer, o Options) error { return Comparisons(w, Compared{}, o) },
+		"labattribute": func(w io.Writer, o Options) error {
+			return Attribution(w, Attributed{Attribution: labAnswer(), Contaminated: labSpoilt(1)}, o)
+		},
+		"labreport":      func(w io.Writer, o Options) error { return LabReport(w, labReport(), o) },
+		"labreport-none": func(w io.Writer, o Options) error { return LabReport(w, &answer.Report{Experiment: "none"}, o) },
+		"difference":     func(w io.Writer, o Options) error { return Difference(w, bigDifference(), o) },
 	}
 	for name, s := range sums {
 		out["summary-"+name] = func(w io.Writer, o Options) error { return Summary(w, s, o) }
