@@ -28,7 +28,8 @@ func (a *app) labCommand() *cobra.Command {
 		},
 	}
 	c.Args = oneOf(c)
-	c.AddCommand(a.labPlanCommand(), a.labRunCommand(), a.labBisectCommand(), a.labCollectCommand(), a.labCleanCommand(), a.labGateCommand())
+	c.AddCommand(a.labPlanCommand(), a.labRunCommand(), a.labBisectCommand(), a.labCollectCommand(), a.labCleanCommand(),
+		a.labReportCommand(), a.labGateCommand(), a.labCompareCommand(), a.labAttributeCommand(), a.labExportCommand())
 	return c
 }
 
@@ -52,7 +53,7 @@ func (a *app) readLab(args, runs []string) (e *experiment.Experiment, dir string
 
 // checkClaims is what is wrong with claims over cells.
 func checkClaims(claims []experiment.Claim, cells []string) diag.List {
-	_, err := gate.New(claims, gate.Names{Metrics: metric.Names(), Cells: cells})
+	_, err := gate.New(claims, gate.Names{Metrics: trials.Claimable(), Cells: cells})
 	var l diag.List
 	errors.As(err, &l)
 	return l

@@ -69,6 +69,8 @@ func (t tests) Run() int { return workertest.Main(t.m) }
 //	run-ids                       $RUN1 is the oldest run, $RUN2 the next, and so on
 //	hold                          have a daemon on the state folder, as a build does,
 //	                              to the end of the script
+//	ended LAB FILE DIR            write the results of trials that never ran: a line of
+//	                              FILE is a cell and NAME=VALUE words
 //	serves lapstrake ARG...       run until it has printed a host that answers, then
 //	                              interrupt it; it must exit with 0
 //
@@ -91,7 +93,7 @@ func TestScript(t *testing.T) {
 			"exits": exits, "registry": serve, "stop-registry": stopRegistry, "bases": bases, "recipe": recipe,
 			"change": change, "daemon": daemon, "requests": requests, "tags": tags, "scrub": scrubFile,
 			"lacks": lacks, "interrupt": interrupt, "serves": serves, "image": image,
-			"up": up, "down": down, "hold": hold, "run-ids": runIDs,
+			"up": up, "down": down, "hold": hold, "run-ids": runIDs, "ended": ended,
 		},
 	})
 }
