@@ -16,8 +16,9 @@ type Question struct {
 	Metric      metric.Metric
 	Temperature experiment.Temperature
 	// New are the levels that are new, by factor: the others are at their first
-	// level. With none, every factor with two levels is new at its second; a disk
-	// budget only when it is the only one, for it is what [Amplify] asks about.
+	// level. A level "" is the one beside the first that the cells have. With no
+	// factor, all of which there is one such level are new there; a disk budget only
+	// when it is the only one, for it is what the amplifier test asks about.
 	New experiment.Levels
 	// Show writes a difference for sentences; nil writes a plain number.
 	Show func(float64) string
@@ -138,7 +139,7 @@ func (t *Trials) design(q Question) (*design, error) {
 		}
 	}
 	if n := len(d.factors); n < 1 || n > attribute.MaxFactors {
-		return nil, diag.Errorf(diag.Usage, "name one to four of them with --factor", "attribute: %d factors have two levels; it takes 1 to %d", n, attribute.MaxFactors)
+		return nil, diag.Errorf(diag.Usage, "name one to four of them with --factor", "attribute: cells have two levels of %d factors; it takes 1 to %d", n, attribute.MaxFactors)
 	}
 	var cells []string
 	for _, s := range d.sets() {
@@ -165,8 +166,8 @@ func (d *design) choose() error {
 		if !ok {
 			return diag.Errorf(diag.Usage, diag.Suggest(name, "there are", names(d.t.e.Factors)), "the experiment has no factor %s", name)
 		}
-		if level == "" && len(f.Levels) == 2 {
-			level = f.Levels[1].Name
+		if level == "" {
+			level, _ = d.other(f)
 		}
 		if _, ok := f.Level(level); !ok || level == f.Levels[0].Name {
 			return diag.Errorf(diag.Usage, "write --factor "+name+"=LEVEL, with a level that is not the first", "%q is no new level of the factor %s", level, name)
@@ -178,17 +179,35 @@ func (d *design) choose() error {
 	}
 	var disk string
 	for _, f := range d.t.e.Factors {
+		level, ok := d.other(f)
 		switch {
 		case f.Kind == experiment.Knob && f.Target == experiment.KnobDisk:
 			disk = f.Name
-		case len(f.Levels) == 2:
-			d.new[f.Name] = f.Levels[1].Name
+		case ok:
+			d.new[f.Name] = level
 		}
 	}
-	if f, ok := d.t.e.Factor(disk); ok && len(d.new) == 0 && len(f.Levels) == 2 {
-		d.new[disk] = f.Levels[1].Name
+	if f, ok := d.t.e.Factor(disk); ok && len(d.new) == 0 {
+		if level, ok := d.other(f); ok {
+			d.new[disk] = level
+		}
 	}
 	return nil
+}
+
+// other is the level of a factor that cells have beside its first; false when there
+// is none, or several. Levels that only a search looks at have no cells.
+func (d *design) other(f experiment.Factor) (level string, ok bool) {
+	for _, c := range d.t.e.Cells {
+		switch l := c.Levels[f.Name]; {
+		case l == f.Levels[0].Name || l == level:
+		case level != "":
+			return "", false
+		default:
+			level = l
+		}
+	}
+	return level, level != ""
 }
 
 func names(factors []experiment.Factor) []string {

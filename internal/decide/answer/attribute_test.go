@@ -198,12 +198,27 @@ func TestAttributeOpen(t *testing.T) {
 		}
 	}
 	five := &lab{e: parse(t, four(5))}
-	if _, err := five.trials().Attribute(answer.Question{Metric: find(t, "wall"), Temperature: experiment.Cold}); err == nil || !strings.Contains(err.Error(), "5 factors") {
+	if _, err := five.trials().Attribute(answer.Question{Metric: find(t, "wall"), Temperature: experiment.Cold}); err == nil || !strings.Contains(err.Error(), "of 5 factors") {
 		t.Errorf("%v", err)
 	}
 	l.ran("sdk/cold", 12, 100, jobs(7), func(o *trials.Outcome) { o.Conditions.Daemon = "v2" })
 	var r *stat.Refusal
 	if _, err := l.trials().Attribute(answer.Question{Metric: find(t, "executed"), Temperature: experiment.Cold}); !errors.As(err, &r) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestAttributeOfSearched: levels that only a search looks at do not stand in the
+// way.
+func TestAttributeOfSearched(t *testing.T) {
+	hash := func(n int) string { return fmt.Sprintf("%040d", n) }
+	l := &lab{e: parse(t, fmt.Sprintf("fleet: f\nfactors:\n  sdk: {kind: ref, source: ., levels: {v1: %q, v2: %q, v3: %q}}\ntemperatures: [cold]\ncells:\n  old: {}\n  new: {levels: {sdk: v3}}\n", hash(1), hash(2), hash(3)))}
+	l.ran("old/cold", 9, 100)
+	l.ran("new/cold", 12, 100)
+	for _, levels := range []experiment.Levels{nil, {"sdk": ""}, {"sdk": "v3"}} {
+		a, err := l.trials().Attribute(answer.Question{Metric: find(t, "executed"), Temperature: experiment.Cold, New: levels})
+		if err != nil || a.Verdict != attribute.Single || a.New["sdk"] != "v3" {
+			t.Errorf("%v: %+v %v", levels, a, err)
+		}
 	}
 }

@@ -117,7 +117,7 @@ func (a *app) labAttributeCommand() *cobra.Command {
 		Short: "Say which factors change a metric: one, several that add up, or a combination",
 		Long: "Say which factors change a metric: one, several that add up, or a combination.\n\n" +
 			"LAB is a lab file, or a folder with a lab.yaml; without it, the experiment that was run. The first level of each factor is old, " +
-			"the second one new; up to four factors are taken apart. A disk budget is held, unless --factor names it: where the experiment has a " +
+			"the one beside it that cells have is new; up to four factors are taken apart. A disk budget is held, unless --factor names it: where the experiment has a " +
 			"cell with twice the disk, that says whether the disk makes it worse. Cells that lack are listed, and the program exits with 8; it exits with 9 " +
 			"when trials of the cells are contaminated.",
 		Args: atMost(1),
@@ -128,7 +128,7 @@ func (a *app) labAttributeCommand() *cobra.Command {
 	resultsFlagOf(c, &dir)
 	c.Flags().StringVar(&name, "metric", "", "the `metric` that changes")
 	c.Flags().StringVar(&temperature, "temperature", "", "the cells of this `temperature` (default: cold, or the first that there is)")
-	c.Flags().StringArrayVar(&factors, "factor", nil, "take this factor apart: `FACTOR`, or FACTOR=LEVEL for a new level that is not the second; may be repeated (default: all with two levels)")
+	c.Flags().StringArrayVar(&factors, "factor", nil, "take this factor apart: `FACTOR`, or FACTOR=LEVEL for one of several new levels; may be repeated (default: all of which cells have two levels)")
 	return c
 }
 
