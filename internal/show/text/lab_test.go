@@ -22,6 +22,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/experiment"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
+	"github.com/lapstrake/lapstrake/internal/model/waiver"
 )
 
 // labPair is a comparison with every verdict and every reason for none.
@@ -125,7 +126,7 @@ func labReport() *answer.Report {
 		return gate.Finding{Name: name, Cell: cell, Text: text, Status: s, Why: why, Left: left, Right: right}
 	}
 	waived, expired := claim("idle", "", "executed(old/warm) == 0", gate.Fail, "", gate.Side{Low: p(9), High: p(9)}, gate.Side{Low: p(0), High: p(0)}), claim("over", "", "failed(old/warm) == 0", gate.Fail, "", gate.Side{Low: p(1), High: p(1)}, gate.Side{Low: p(0), High: p(0)})
-	w := &gate.Waiver{Owner: "build team", Reason: "later", Expires: time.Date(2027, 3, 31, 0, 0, 0, 0, time.UTC)}
+	w := &waiver.Waiver{Owner: "build team", Reason: "later", Expires: time.Date(2027, 3, 31, 0, 0, 0, 0, time.UTC)}
 	waived.Waiver, waived.Waived, expired.Waiver, expired.Expired = w, true, w, true
 	yes, no := true, false
 	return &answer.Report{

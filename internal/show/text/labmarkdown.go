@@ -117,7 +117,7 @@ func (m *markdown) missed(x answer.Missed) {
 		why := []string{string(miss.Why)}
 		for j, c := range miss.Causes {
 			if j < maxCauses {
-				why = append(why, blame(m.g, c, miss.Files))
+				why = append(why, blameAt(m.g, c, miss.Files))
 			}
 		}
 		rows = append(rows, []string{title(miss.Name), strings.Join(why, "; "), missCost(miss)})

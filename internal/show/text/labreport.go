@@ -288,7 +288,7 @@ func missed(g *page, m answer.Missed) {
 			if j == maxCauses {
 				break
 			}
-			g.para(plain, in, blame(g, c, x.Files))
+			g.para(plain, in, blameAt(g, c, x.Files))
 		}
 		if len(x.Causes) == 0 {
 			g.para(plain, in, x.Detail)
