@@ -1,6 +1,7 @@
 package labfile
 
 import (
+	"strings"
 	"time"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/yamldoc"
@@ -10,10 +11,10 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/waiver"
 )
 
-// claims reads a mapping of names to claims: a text, or a mapping with that:.
-func (p *parser) claims(top yamldoc.Object) {
+// claims reads a mapping of names to claims: a text, or a mapping with that:. It
+// returns those whose cell is known.
+func (p *parser) claims(top yamldoc.Object) (good []experiment.Claim) {
 	cells := p.ids()
-	var check []experiment.Claim // those whose cell is known
 	for _, entry := range top.Names("claims") {
 		p.valid(entry.Name, p.Pos(entry.Key), "a claim")
 		path := yamldoc.Join("claims", entry.Name)
@@ -37,11 +38,44 @@ func (p *parser) claims(top yamldoc.Object) {
 			p.e.Claims = append(p.e.Claims, c)
 		}
 		if ok && known {
-			check = append(check, c)
+			good = append(good, c)
 		}
 	}
-	if len(cells) > 0 && p.language.Check != nil { // else every cell would be unknown
-		p.Append(p.language.Check(check, cells))
+	return good
+}
+
+// checks reads a mapping of names to programs that tell whether a claim holds.
+func (p *parser) checks(top yamldoc.Object) (good []experiment.Claim) {
+	const help = "write a program and its arguments as a list: [checks/loggers, src]"
+	for _, entry := range top.Names("checks") {
+		p.valid(entry.Name, p.Pos(entry.Key), "a check")
+		o, ok := p.Object(entry.Value, yamldoc.Join("checks", entry.Name), "command", "waiver")
+		if !ok {
+			continue
+		}
+		c := experiment.Claim{Name: entry.Name, Pos: p.Pos(entry.Key), Waiver: p.waiver(o)}
+		before := p.Len()
+		for _, it := range o.Texts("command") {
+			c.Command = append(c.Command, it.Text)
+		}
+		switch {
+		case p.Len() > before:
+		case !o.Has("command"):
+			o.Missing("command", help)
+		case !c.Check():
+			p.Problem(diag.LabValue, o.Pos("command"), help, "%s names no program", yamldoc.Join(o.Path, "command"))
+		default:
+			c.Text = strings.Join(c.Command, " ")
+			p.e.Claims, good = append(p.e.Claims, c), append(good, c)
+		}
+	}
+	return good
+}
+
+// checked reports what is wrong with claims, all of them together.
+func (p *parser) checked(claims []experiment.Claim) {
+	if cells := p.ids(); len(cells) > 0 && p.language.Check != nil { // else every cell would be unknown
+		p.Append(p.language.Check(claims, cells))
 	}
 }
 

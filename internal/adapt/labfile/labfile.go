@@ -101,7 +101,7 @@ type parser struct {
 // experiment reads the whole file from its root.
 func (p *parser) experiment(root *yamldoc.Node) *experiment.Experiment {
 	o, ok := p.Object(root, "", "name", "fleet", "command", "knobs", "factors", "temperatures", "cells", "controls",
-		"replicates", "seed", "metrics", "claims", "predictions", "gates", "budget")
+		"replicates", "seed", "metrics", "claims", "checks", "predictions", "gates", "budget")
 	if !ok {
 		return nil
 	}
@@ -125,7 +125,7 @@ func (p *parser) experiment(root *yamldoc.Node) *experiment.Experiment {
 			p.e.Metrics = append(p.e.Metrics, it.Text)
 		}
 	}
-	p.claims(o)
+	p.checked(append(p.claims(o), p.checks(o)...))
 	p.predictions(o)
 	p.gates(o)
 	return p.e

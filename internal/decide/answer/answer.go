@@ -31,6 +31,9 @@ type Trials struct {
 	// because they differ inside an A/A pair, or dead because they never moved
 	// although somebody expects them to.
 	Warnings []stat.Warning
+	// Checks are what came of the experiment's checks, by the names of claims; one
+	// that is not there was not run.
+	Checks map[string]gate.Result
 }
 
 // New returns the trials of an experiment.

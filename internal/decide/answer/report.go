@@ -152,7 +152,7 @@ func (t *Trials) Judge(claims []experiment.Claim, now time.Time) (gate.Report, t
 		return gate.Report{}, nil, err
 	}
 	value, _ := t.results.Evidence(t.e)
-	report := g.Judge(value, now)
+	report := g.With(t.Checks).Judge(value, now)
 	var cells []string
 	for _, c := range claims {
 		for _, u := range uses(c) {

@@ -13,7 +13,10 @@
 //
 // A metric without a cell is that of the claim's own cell. Numbers may be
 // percentages (85%), sizes (20G, in powers of 1024, to bytes) and times (90s,
-// 2h, to seconds). The package is pure: the time is passed in.
+// 2h, to seconds).
+//
+// A claim may also be a check, of which a program tells whether it holds. The
+// package is pure: the time, and what came of checks, are passed in.
 package gate
 
 import (
@@ -37,11 +40,49 @@ type Names struct {
 }
 
 // Gate is claims that can be judged. Make one with [New].
-type Gate struct{ claims []compiled }
+type Gate struct {
+	claims  []compiled
+	results map[string]Result
+}
 
 type compiled struct {
 	Claim
-	expr Expr
+	expr Expr // of a comparison
+}
+
+// Result is what came of a check.
+type Result struct {
+	// Status is Pass, Fail or Unknown.
+	Status Status
+	// Detail is what the check said, on one line; it may be empty.
+	Detail string
+}
+
+// With is the gate with what came of its checks, by the names of claims. A check
+// of which nothing is known is UNKNOWN.
+func (g Gate) With(results map[string]Result) Gate {
+	g.results = results
+	return g
+}
+
+// Checks are the claims that are checks, in their order.
+func (g Gate) Checks() []Claim {
+	var out []Claim
+	for _, c := range g.claims {
+		if c.Check() {
+			out = append(out, c.Claim)
+		}
+	}
+	return out
+}
+
+// checked is what came of a check.
+func (g Gate) checked(c compiled) Finding {
+	r, ok := g.results[c.Name]
+	if !ok {
+		r = Result{Status: Unknown, Detail: "it was not run"}
+	}
+	return Finding{Status: r.Status, Why: r.Detail, Check: true, Trials: []string{}}
 }
 
 // New reads claims. Everything that is wrong with them comes at once, as a
@@ -58,6 +99,10 @@ func New(claims []Claim, names Names) (Gate, error) {
 		seen[c.Name] = true
 		if w := c.Waiver; w != nil && (w.Owner == "" || w.Reason == "" || w.Expires.IsZero()) {
 			problems.Add(diag.GateWaiver, w.Pos, "", "the waiver of %q has no owner, no reason or no expiry", c.Name)
+		}
+		if c.Check() {
+			g.claims = append(g.claims, compiled{Claim: c})
+			continue
 		}
 		expr, p := Parse(c.Text, c.Pos)
 		if p == nil {
@@ -106,7 +151,9 @@ type Finding struct {
 	Text   string `json:"text"`
 	Cell   string `json:"cell,omitempty"`
 	Status Status `json:"status"`
-	// Why says what stands in the way of an answer.
+	// Check tells that it is the answer of a program, and has no sides.
+	Check bool `json:"check,omitempty"`
+	// Why says what stands in the way of an answer; of a check what it said.
 	Why string `json:"why,omitempty"`
 	// Left and Right are what the two sides came to.
 	Left  Side `json:"left"`
@@ -127,7 +174,12 @@ type Report struct{ Findings []Finding }
 func (g Gate) Judge(evidence Evidence, now time.Time) Report {
 	var r Report
 	for _, c := range g.claims {
-		f := c.expr.judge(c.Cell, evidence)
+		var f Finding
+		if c.Check() {
+			f = g.checked(c)
+		} else {
+			f = c.expr.judge(c.Cell, evidence)
+		}
 		f.Name, f.Text, f.Cell, f.Waiver = c.Name, c.Text, c.Cell, c.Waiver
 		if c.Waiver != nil && (f.Status == Fail || f.Status == Unknown) {
 			f.Waived = c.Waiver.Counts(now)

@@ -331,3 +331,38 @@ func TestUses(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+// TestChecks judges claims that a program answers.
+func TestChecks(t *testing.T) {
+	claims := []gate.Claim{
+		{Name: "whole", Text: "failed == 0"},
+		{Name: "holds", Text: "a b", Command: []string{"a", "b"}},
+		{Name: "not", Text: "c", Command: []string{"c"}},
+		{Name: "waived", Text: "c", Command: []string{"c"}, Waiver: &gate.Waiver{Owner: "me", Reason: "soon", Expires: time.Unix(100, 0)}},
+		{Name: "open", Text: "rework ==", Command: []string{"d"}},
+	}
+	g, err := gate.New(claims, gate.Names{Metrics: []string{"failed"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := g.Checks(); len(got) != 4 || got[0].Name != "holds" {
+		t.Errorf("the checks are %v", got)
+	}
+	results := map[string]gate.Result{"holds": {Status: gate.Pass}, "not": {Status: gate.Fail, Detail: "it is red"}, "waived": {Status: gate.Fail}}
+	evidence := func(string, string) (gate.Value, bool) { return gate.Exactly(0, "t1"), true }
+	r := g.With(results).Judge(evidence, time.Unix(1, 0))
+	var got []string
+	for _, f := range r.Findings {
+		got = append(got, fmt.Sprint(f.Name, " ", f.Status, " ", f.Check, " ", f.Waived, " ", f.Why))
+	}
+	want := []string{"whole PASS false false ", "holds PASS true false ", "not FAIL true false it is red", "waived FAIL true true ", "open UNKNOWN true false it was not run"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if err := r.Err(); diag.KindOf(err) != diag.Gate {
+		t.Errorf("%v", err)
+	}
+	if _, err := gate.New(append(claims, gate.Claim{Name: "whole", Command: []string{"x"}}), gate.Names{}); err == nil {
+		t.Error("two claims of a name")
+	}
+}

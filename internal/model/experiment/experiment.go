@@ -190,8 +190,8 @@ func (c Cell) ID() string {
 	return id
 }
 
-// Claim is a comparison that must hold, as it was written. Package gate reads
-// it.
+// Claim is a comparison that must hold, as it was written, which package gate
+// reads; or a check, which is a program that tells whether it holds.
 type Claim struct {
 	// Name names the claim, and is distinct.
 	Name string `json:"name"`
@@ -200,6 +200,9 @@ type Claim struct {
 	// Text is the claim, and Pos the place of its first byte.
 	Text string   `json:"text"`
 	Pos  diag.Pos `json:"-"`
+	// Command is a check's program and its arguments, which runs in the folder of
+	// the lab file. Text is then the command as one line, for people.
+	Command []string `json:"command,omitempty"`
 	// Waiver, when not nil, is why the claim need not hold: with an owner, a reason
 	// and an expiry. It covers FAIL and UNKNOWN; evidence that is not valid nobody
 	// can waive.
@@ -228,6 +231,9 @@ type Budget struct {
 	Bytes int64         `json:"bytes,omitempty"` // of disk: the peaks of all trials together
 	Pos   diag.Pos      `json:"-"`
 }
+
+// Check tells whether the claim is a check.
+func (c Claim) Check() bool { return len(c.Command) > 0 }
 
 // Cell returns the cell of an id.
 func (e *Experiment) Cell(id string) (Cell, bool) {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"io"
 	"maps"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/decide/trials"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/experiment"
+	"github.com/lapstrake/lapstrake/internal/run/check"
 	"github.com/lapstrake/lapstrake/internal/show/text"
 )
 
@@ -24,15 +26,16 @@ func (a *app) labGateCommand() *cobra.Command {
 		Short: "Judge the claims of an experiment by its trials, or by recorded runs",
 		Long: "Judge the claims of an experiment by its trials, or by recorded runs.\n\n" +
 			"LAB is a lab file, or a folder with a lab.yaml; without it, that of the working folder. A claim is PASS, FAIL, UNKNOWN, which is " +
-			"never a pass, or INVALID, when a run is not what its cell says. The program exits with 0 when all pass or are waived, else " +
-			"with 9 for INVALID, 7 for FAIL, 8 for UNKNOWN, the first that applies. With --results, LAB may be left out for the experiment that " +
-			"was run; contaminated trials do not count, and when a cell that a claim speaks of has one the program exits with 9.",
+			"never a pass, or INVALID, when a run is not what its cell says. Checks are run. The program exits with 0 when all pass or are " +
+			"waived, else with 9 for INVALID, 7 for FAIL, 8 for UNKNOWN, the first that applies. With --results, LAB may be left out for the " +
+			"experiment that was run, and then checks are not; contaminated trials do not count, and when a cell that a claim speaks of has " +
+			"one the program exits with 9.",
 		Args: atMost(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if dir != "" {
-				return a.labGateResults(args, runs, name, dir)
+				return a.labGateResults(c.Context(), args, runs, name, dir)
 			}
-			return a.labGate(args, runs, name)
+			return a.labGate(c.Context(), args, runs, name)
 		},
 	}
 	c.Flags().StringArrayVar(&runs, "run", nil, runFlag)
@@ -41,8 +44,8 @@ func (a *app) labGateCommand() *cobra.Command {
 	return c
 }
 
-func (a *app) labGate(args, flags []string, name string) error {
-	e, _, runs, err := a.readLab(args, flags)
+func (a *app) labGate(ctx context.Context, args, flags []string, name string) error {
+	e, dir, runs, err := a.readLab(args, flags)
 	if err != nil {
 		return err
 	}
@@ -54,14 +57,18 @@ func (a *app) labGate(args, flags []string, name string) error {
 	if err != nil {
 		return err
 	}
+	checks, err := check.Run(ctx, dir, g.Checks(), check.Within)
+	if err != nil {
+		return err
+	}
 	evidence, warnings := trials.Evidence(e, runs)
-	report := g.Judge(evidence, time.Now())
+	report := g.With(checks).Judge(evidence, time.Now())
 	v := text.Verdicts{Gate: name, Findings: report.Findings, Warnings: warnings, Runs: slices.Sorted(maps.Keys(runs))}
 	return answer.Worst(a.showVerdicts(e, v), report.Err())
 }
 
 // labGateResults judges the claims by the trials of a results folder.
-func (a *app) labGateResults(args, flags []string, name, dir string) error {
+func (a *app) labGateResults(ctx context.Context, args, flags []string, name, dir string) error {
 	if len(flags) > 0 {
 		return badFlag("run", flags[0], diag.Errorf(diag.Usage, "give one of --run and --results", "the trials are in %s", dir))
 	}
@@ -73,7 +80,10 @@ func (a *app) labGateResults(args, flags []string, name, dir string) error {
 	if err != nil {
 		return err
 	}
-	t := answer.New(r.e, r.list)
+	t, err := r.answers(ctx)
+	if err != nil {
+		return err
+	}
 	report, bad, verdict := t.Judge(claims, time.Now())
 	if report.Findings == nil {
 		return verdict

@@ -53,7 +53,10 @@ func (a *app) labReport(ctx context.Context, args []string, dir, key string, mar
 	if o.Searches, err = r.searches(); err != nil {
 		return err
 	}
-	t := answer.New(r.e, r.list)
+	t, err := r.answers(ctx)
+	if err != nil {
+		return err
+	}
 	if o.Misses, err = r.misses(t); err != nil {
 		return err
 	}

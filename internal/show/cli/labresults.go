@@ -5,16 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
-	"github.com/lapstrake/lapstrake/internal/adapt/runlog"
 	"github.com/lapstrake/lapstrake/internal/decide/answer"
 	"github.com/lapstrake/lapstrake/internal/decide/explain"
+	"github.com/lapstrake/lapstrake/internal/decide/gate"
 	"github.com/lapstrake/lapstrake/internal/decide/trials"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/experiment"
+	"github.com/lapstrake/lapstrake/internal/run/archive"
+	"github.com/lapstrake/lapstrake/internal/run/check"
 	"github.com/lapstrake/lapstrake/internal/run/lab"
 )
 
@@ -62,6 +63,19 @@ func (a *app) results(dir string, args []string) (*results, error) {
 		return nil, diag.Errorf(diag.Usage, "run its trials, or leave out the lab file", "%s holds the trials of another experiment: what the lab file's trials do is not what these did", r.dir)
 	}
 	return r, r.read()
+}
+
+// answers are the trials, with what comes of the lab file's checks now.
+func (r *results) answers(ctx context.Context) (*answer.Trials, error) {
+	t := answer.New(r.e, r.list)
+	if r.lab == "" {
+		return t, nil
+	}
+	g, err := gate.New(r.e.Claims, gate.Names{})
+	if err == nil {
+		t.Checks, err = check.Run(ctx, r.lab, g.Checks(), check.Within)
+	}
+	return t, err
 }
 
 // read reads the trials. Those of searches belong to no cell of the experiment, and
@@ -143,14 +157,14 @@ func (r *results) misses(t *answer.Trials) ([]answer.Missed, error) {
 			return nil, err
 		}
 		run := lab.RunDir(r.dir, counted[0])
-		if !ok || !hasBasis(run) || !hasBasis(seed) {
+		if !ok || !archive.At(run).Comparable() || !archive.At(seed).Comparable() {
 			continue
 		}
-		was, err := readRun(runlog.Info{ID: filepath.Base(seed), Dir: seed})
+		was, err := archive.At(seed).Explained()
 		if err != nil {
 			return nil, err
 		}
-		is, err := readRun(runlog.Info{ID: counted[0].Run, Dir: run})
+		is, err := archive.At(run).Explained()
 		if err != nil {
 			return nil, err
 		}

@@ -134,7 +134,7 @@ func Gate(w io.Writer, v Verdicts, o Options) error {
 // details are the lines below a claim.
 func details(f gate.Finding, predicted map[string]bool) []string {
 	var out []string
-	if f.Why == "" || known(f.Left) || known(f.Right) {
+	if f.Why == "" && !f.Check || known(f.Left) || known(f.Right) {
 		out = append(out, "left "+side(f.Left)+", right "+side(f.Right)+ofRuns(f.Trials))
 	}
 	if f.Why != "" {
