@@ -104,8 +104,8 @@ func relations(ctx context.Context, e *experiment.Experiment, factor, source str
 	}
 	known := map[[2]string]bisect.Relation{}
 	for i := range f.Levels {
-		for _, j := range []int{0, i - 1} {
-			if j < 0 || j == i {
+		for _, j := range []int{0, 1, i - 1} { // a search of bumps begins at the second
+			if j < 0 || j >= i {
 				continue
 			}
 			pair := [2]string{f.Levels[j].Value, f.Levels[i].Value}
