@@ -1,0 +1,3 @@
+"""The agent server."""
+
+VERSION = "1.0"
