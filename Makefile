@@ -4,7 +4,7 @@ GO ?= go
 BIN := bin
 export CGO_ENABLED ?= 0
 
-.PHONY: all tools demo test test-short lint cross bench property fuzz deps clean
+.PHONY: all tools demo lab-demo test test-short lint cross bench property fuzz deps clean
 
 all: $(BIN)/lapstrake tools
 
@@ -33,6 +33,10 @@ $(BIN)/buildx: bench/peer/go.mod
 
 demo: deps all
 	@scripts/demo
+
+# The case that started the project: see examples/issue-504.
+lab-demo: deps all $(BIN)/buildx
+	@examples/issue-504/demo
 
 test: deps all lint cross
 	$(GO) test -parallel 4 -timeout 20m ./...
