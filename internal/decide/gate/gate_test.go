@@ -338,7 +338,7 @@ func TestChecks(t *testing.T) {
 		{Name: "whole", Text: "failed == 0"},
 		{Name: "holds", Text: "a b", Command: []string{"a", "b"}},
 		{Name: "not", Text: "c", Command: []string{"c"}},
-		{Name: "waived", Text: "c", Command: []string{"c"}, Waiver: &gate.Waiver{Owner: "me", Reason: "soon", Expires: time.Unix(100, 0)}},
+		{Name: "waived", Text: "c", Command: []string{"c"}, Waiver: &waiver.Waiver{Owner: "me", Reason: "soon", Expires: time.Unix(100, 0)}},
 		{Name: "open", Text: "rework ==", Command: []string{"d"}},
 	}
 	g, err := gate.New(claims, gate.Names{Metrics: []string{"failed"}})
