@@ -1,8 +1,6 @@
 package sched
 
-import (
-	"slices"
-)
+import "slices"
 
 // startShares starts the shared steps that somebody waits for and that fit; the
 // solver itself runs what they have in common once. What found the disk full

@@ -218,6 +218,7 @@ func (e *Engine) makeLayers(ctx context.Context, id graph.Digest, v *graph.Varia
 		}
 		e.note(journal.Note, "", journal.NoteData{Level: "info", Text: "shared layers of an earlier run are gone and made again: " + err.Error()})
 	}
+	e.stations[0].ask(ctx) // a daemon starts while earlier runs are read
 	built, err := e.schedule(ctx).layers(ctx, id, v, repo)
 	if err != nil {
 		return layerSet{}, err
