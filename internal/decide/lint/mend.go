@@ -21,7 +21,7 @@ func Mend(in Input, f Finding) (string, bool) {
 	l := &linter{in: in}
 	l.conversions()
 	at := in.Outline.At(f.Pos.Line)
-	if at == nil || at.Stage < 0 || f.Pos.File != in.Fleet.Recipe.Dockerfile || f.Waiver != nil {
+	if at == nil || at.Stage < 0 || f.Pos.File != at.Pos.File || f.Waiver != nil {
 		return "", false
 	}
 	text := strings.SplitAfter(in.Texts[f.Pos.File], "\n")

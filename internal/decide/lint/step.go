@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/lapstrake/lapstrake/internal/decide/delta"
-	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
 	"github.com/lapstrake/lapstrake/internal/model/rule"
@@ -262,8 +261,3 @@ func (l *linter) pinned(in *graph.Instruction) bool {
 
 // given is what the fleet gives an argument for every image, "" when nothing.
 func (l *linter) given(name string) string { return l.in.Fleet.Recipe.Args[name] }
-
-// at is a place in the Dockerfile.
-func (l *linter) at(line int) diag.Pos {
-	return diag.Pos{File: l.in.Fleet.Recipe.Dockerfile, Line: line}
-}

@@ -51,7 +51,7 @@ func (l *linter) covers(w fleet.Waiver, f *Finding) bool {
 		return true
 	}
 	text := f.Source
-	if in := l.in.Outline.At(f.Pos.Line); in != nil && f.Pos.File == l.in.Fleet.Recipe.Dockerfile {
+	if in := l.in.Outline.At(f.Pos.Line); in != nil && f.Pos.File == in.Pos.File {
 		text = in.Text
 	}
 	return strings.Contains(strings.Join(strings.Fields(text), " "), strings.Join(strings.Fields(w.Where), " "))
