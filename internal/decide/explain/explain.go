@@ -35,6 +35,7 @@ const (
 	Again       Why = "again"        // it had run before in this very run, and was lost
 	NotReached  Why = "not-reached"  // the earlier run did not come to it
 	NotExported Why = "not-exported" // no cache repository kept it for other daemons
+	Elsewhere   Why = "elsewhere"    // another cache repository kept it
 	Absent      Why = "absent"       // nothing that is recorded removed it
 )
 
@@ -216,8 +217,10 @@ func (x *explainer) absent(c *delta.Step, d *done) (Why, string) {
 		return Again, x.repeated()
 	case x.now.upgraded(x.ref):
 		return Upgraded, "the daemon has another version than the one of run " + x.ref.ID
-	case x.now.apart(x.ref) && !base && x.now.cache == "":
+	case x.now.apart(x.ref) && !base && x.ref.cache == "":
 		return NotExported, "run " + x.ref.ID + " used another daemon, and no cache repository (--cache) kept its result"
+	case x.now.apart(x.ref) && !base && x.now.cache != x.ref.cache:
+		return Elsewhere, "run " + x.ref.ID + " used another daemon and kept its result in " + x.ref.cache + ", where this run did not look (--cache)"
 	case x.now.apart(x.ref):
 		return OtherWorker, "run " + x.ref.ID + " used another daemon"
 	case before == nil || before.executed+before.cached == 0 || before.executed == before.failed && before.cached == 0:
@@ -225,7 +228,7 @@ func (x *explainer) absent(c *delta.Step, d *done) (Why, string) {
 	case pruned:
 		return Pruned, fmt.Sprintf("%d prunes were seen in the two runs, the last at %s", len(x.now.releases)+len(x.ref.releases), x.lastRelease().UTC().Format(time.RFC3339))
 	case base && len(x.ref.releases) > 0:
-		last := x.ref.releases[len(x.ref.releases)-1].at
+		last := x.ref.releases[len(x.ref.releases)-1]
 		return Released, fmt.Sprintf("its result was released after its image was published, at %s at the latest", last.UTC().Format(time.RFC3339))
 	}
 	return Absent, "nothing changed, and no recorded release removed its result: it was pruned from outside, or the daemon's state is new"
@@ -247,9 +250,9 @@ func (x *explainer) repeated() string {
 
 func (x *explainer) lastRelease() time.Time {
 	if n := len(x.now.releases); n > 0 {
-		return x.now.releases[n-1].at
+		return x.now.releases[n-1]
 	}
-	return x.ref.releases[len(x.ref.releases)-1].at
+	return x.ref.releases[len(x.ref.releases)-1]
 }
 
 // Only keeps the misses whose step's name holds a text; "" keeps all.

@@ -35,6 +35,11 @@ func (r *Run) on(address, version string) *Run {
 	return r
 }
 
+func (r *Run) keeping(repo string) *Run {
+	r.fold(journal.Scheduling, "", "", journal.SchedulingData{Cache: repo})
+	return r
+}
+
 func (r *Run) ran(step graph.Digest, unit string, d journal.StepData) *Run {
 	d.Took = time.Second
 	r.fold(journal.StepDone, step, unit, d)
@@ -71,6 +76,10 @@ func TestWhy(t *testing.T) {
 			map[string]Why{"RUN make": Absent, "RUN setup": NewImage}},
 		{"other version", earlier(), both(recorded("2", nil).on("one", "v2")), map[string]Why{"RUN make": Upgraded, "RUN setup": Upgraded}},
 		{"other daemon", earlier(), both(recorded("2", nil).on("two", "v1")), map[string]Why{"RUN make": NotExported, "RUN setup": OtherWorker}},
+		{"kept elsewhere", earlier().keeping("r/old"), both(recorded("2", nil).on("two", "v1")).keeping("r/new"), map[string]Why{"RUN make": Elsewhere, "RUN setup": OtherWorker}},
+		{"kept, and not looked for", earlier().keeping("r/old"), both(recorded("2", nil).on("two", "v1")), map[string]Why{"RUN make": Elsewhere, "RUN setup": OtherWorker}},
+		{"not kept, and looked for", earlier(), both(recorded("2", nil).on("two", "v1")).keeping("r/new"), map[string]Why{"RUN make": NotExported, "RUN setup": OtherWorker}},
+		{"kept in the same", earlier().keeping("r/old"), both(recorded("2", nil).on("two", "v1")).keeping("r/old"), map[string]Why{"RUN make": OtherWorker, "RUN setup": OtherWorker}},
 		{"released", func() *Run {
 			r := earlier()
 			r.fold(journal.Released, "", "", journal.ReleaseData{Records: 1})

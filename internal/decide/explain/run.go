@@ -7,7 +7,6 @@
 package explain
 
 import (
-	"slices"
 	"time"
 
 	"github.com/lapstrake/lapstrake/internal/model/graph"
@@ -21,10 +20,11 @@ type Run struct {
 	ID    string
 	Plan  *plan.Plan
 	Basis *plan.Basis
+	// Started is the time of its first event; zero before that was folded.
+	Started time.Time
 
-	started  time.Time
 	steps    map[graph.Digest]*done
-	releases []released
+	releases []time.Time     // that removed records
 	workers  map[string]bool // addresses
 	versions map[string]bool // of daemons
 	lost     bool            // a daemon was lost
@@ -35,18 +35,11 @@ type Run struct {
 
 // done is what became of a step over all images.
 type done struct {
-	name             string
 	executed, cached int64
 	failed           int64
 	seconds          float64
-	images           []string
+	images           map[string]bool
 	again            int64 // executions for an image that it had run for before
-}
-
-type released struct {
-	at      time.Time
-	images  int
-	records int
 }
 
 // NewRun is a run of which nothing was folded yet.
@@ -56,8 +49,8 @@ func NewRun(id string, p *plan.Plan, b *plan.Basis) *Run {
 
 // Fold takes the run's events in order. Events that cannot be read are left out.
 func (r *Run) Fold(e journal.Event) {
-	if r.started.IsZero() {
-		r.started = e.Wall
+	if r.Started.IsZero() {
+		r.Started = e.Wall
 	}
 	switch e.Kind {
 	case journal.StepDone:
@@ -68,7 +61,7 @@ func (r *Run) Fold(e journal.Event) {
 	case journal.Released:
 		var d journal.ReleaseData
 		if e.Decode(&d) == nil && d.Records > 0 {
-			r.releases = append(r.releases, released{e.Wall, d.Images, d.Records})
+			r.releases = append(r.releases, e.Wall)
 		}
 	case journal.WorkerReady:
 		var d journal.WorkerData
@@ -89,7 +82,7 @@ func (r *Run) Fold(e journal.Event) {
 func (r *Run) step(e journal.Event, d journal.StepData) {
 	s := r.steps[e.Step]
 	if s == nil {
-		s = &done{name: d.Name}
+		s = &done{images: map[string]bool{}}
 		r.steps[e.Step] = s
 	}
 	if d.Cached {
@@ -101,11 +94,10 @@ func (r *Run) step(e journal.Event, d journal.StepData) {
 	if d.Error != "" {
 		s.failed++
 	}
-	if slices.Contains(s.images, e.Unit) {
+	if s.images[e.Unit] {
 		s.again++
-	} else {
-		s.images = append(s.images, e.Unit)
 	}
+	s.images[e.Unit] = true
 }
 
 // Continues says that the run's daemons began with a copy of what those of another

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -49,7 +50,7 @@ func (a *app) explainCommand() *cobra.Command {
 			}
 			o := page(a.Out)
 			o.Verbose = verbose
-			return text.Explain(a.Out, r, origins(c.Context(), now.Basis), o)
+			return text.Explain(a.Out, r, origins(c.Context(), now), o)
 		},
 	}
 	c.Flags().StringVar(&against, "against", "", "compare with this `run` (default: the newest earlier run of the same fleet)")
@@ -181,15 +182,19 @@ func which(r *explain.Run, args []string) (image, step string) {
 
 // origins tells which commit a cause comes from, where git knows its file: of
 // local files the last that changed the first of them, of all else the one that
-// the line comes from.
-func origins(ctx context.Context, b *plan.Basis) text.Origin {
+// the line comes from. Of a file that was written since the run nothing is told:
+// its lines may be others.
+func origins(ctx context.Context, run *explain.Run) text.Origin {
 	repos := map[string]*gitrepo.Repo{}
 	return func(m explain.Miss, cause int) string {
 		at, line := m.Causes[cause].Pos.File, m.Causes[cause].Pos.Line
 		if m.Causes[cause].Kind == graph.FacetFiles {
-			at, line = changedFile(m, b), 0
+			at, line = changedFile(m, run.Basis), 0
 		}
 		if !filepath.IsAbs(at) {
+			return ""
+		}
+		if st, err := os.Stat(at); err != nil || st.ModTime().After(run.Started) {
 			return ""
 		}
 		dir := filepath.Dir(at)
