@@ -179,6 +179,3 @@ func (r *Repo) ReadFile(ctx context.Context, commit, path string) ([]byte, error
 func isHash(s string) bool {
 	return (len(s) == 40 || len(s) == 64) && strings.Trim(s, "0123456789abcdef") == ""
 }
-
-// IsHash tells whether s is a whole commit hash, which means the same for ever.
-func IsHash(s string) bool { return isHash(s) }

@@ -36,6 +36,7 @@ func commitText(s string) string {
 // reading is a fleet file as it was read.
 type reading struct {
 	deps []dep
+	text string // of the fleet file that is read at each commit
 	// one and two are the fleet for either commit.
 	one, two *fleet.Fleet
 	refs     *lineage.Refs
@@ -109,16 +110,9 @@ func (w *Walker) name(r *reading) {
 		}
 		shown[i] = im
 	}
-	r.refs = lineage.NewRefs(w.opt.FleetName, r.refsText(), shown)
+	r.refs = lineage.NewRefs(w.opt.FleetName, r.text, shown)
 	r.refs.Moving = moving
 	r.moves = !reflect.DeepEqual(withoutTags(r.one), withoutTags(r.two))
-}
-
-func (r *reading) refsText() string {
-	if r.refs == nil {
-		return ""
-	}
-	return r.refs.Text
 }
 
 // withoutTags is what of a fleet an image is made with.
@@ -185,7 +179,7 @@ func (w *Walker) parse(ctx context.Context, resolve func(fleet.Source) (string, 
 	if err != nil {
 		return nil, err
 	}
-	r.refs = &lineage.Refs{Text: string(text)}
+	r.text = string(text)
 	o := w.opt.Load
 	o.Resolve = resolve
 	fl, err := fleetfile.Parse(w.opt.FleetPath, text, read, o)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/adapt/filetree"
 	"github.com/lapstrake/lapstrake/internal/adapt/gitrepo"
+	"github.com/lapstrake/lapstrake/internal/decide/lineage"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 )
 
@@ -82,7 +83,7 @@ func (t *tree) remove(p string) {
 
 func (t *tree) put(ctx context.Context, p string, l leaf) error {
 	t.files[p] = l
-	if isLock(p) {
+	if lineage.IsLock(p) {
 		t.locks[p] = l.hash
 	}
 	for _, f := range t.contexts {

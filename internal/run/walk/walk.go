@@ -179,11 +179,9 @@ func (c changedFiles) Read(u graph.Use) []string {
 func (c changedFiles) Locks() []string {
 	var out []string
 	for _, p := range c.paths {
-		if isLock(p) {
+		if lineage.IsLock(p) {
 			out = append(out, p)
 		}
 	}
 	return out
 }
-
-func isLock(p string) bool { return lineage.IsLock(p) }
