@@ -10,6 +10,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/decide/gate"
 	"github.com/lapstrake/lapstrake/internal/decide/metric"
 	"github.com/lapstrake/lapstrake/internal/decide/stat"
+	"github.com/lapstrake/lapstrake/internal/model/waiver"
 )
 
 // How much of a report is shown where more is known.
@@ -343,7 +344,7 @@ func claimLine(f gate.Finding) string {
 	}
 	switch {
 	case f.Waived:
-		s += "; waived by " + f.Waiver.Owner + " until " + f.Waiver.Expires.Format("2006-01-02")
+		s += "; waived by " + f.Waiver.Owner + " until " + waiver.Day(f.Waiver.Expires)
 	case f.Expired:
 		s += "; the waiver of " + f.Waiver.Owner + " is over"
 	}
