@@ -27,7 +27,8 @@ $(BIN)/buildkitd: go.mod
 $(BIN)/runc: go.mod | deps
 	CGO_ENABLED=1 $(GO) build -trimpath -tags seccomp -o $@ github.com/opencontainers/runc
 
-# The peer of the benchmarks; a module of its own, so that nothing else needs it.
+# The peer of the benchmarks, and what reads bake files; a module of its own, so
+# that nothing else needs it.
 $(BIN)/buildx: bench/peer/go.mod
 	cd bench/peer && $(GO) build -trimpath -o ../../$@ github.com/docker/buildx/cmd/buildx
 
@@ -38,7 +39,8 @@ demo: deps all
 lab-demo: deps all $(BIN)/buildx
 	@examples/issue-504/demo
 
-test: deps all lint cross
+# The tests about bake files ask the real program.
+test: deps all $(BIN)/buildx lint cross
 	$(GO) test -parallel 4 -timeout 20m ./...
 
 lint:
@@ -53,7 +55,7 @@ cross:
 		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) vet ./cmd/... ./internal/... || exit 1; \
 	done
 
-race: deps all
+race: deps all $(BIN)/buildx
 	CGO_ENABLED=1 $(GO) test -race ./...
 
 bench: deps all $(BIN)/buildx

@@ -55,6 +55,7 @@ var foreign = map[string]string{
 	"github.com/distribution/reference":                "internal/adapt/fleetfile",
 	"gonum.org/v1/gonum":                               "internal/decide/stat",
 	"github.com/rogpeppe/go-internal":                  "internal/show/cli",
+	"github.com/hashicorp/hcl":                         "internal/adapt/bakefile",
 }
 
 // own says which wing alone may import one of our packages: what people are shown

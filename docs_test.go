@@ -325,6 +325,14 @@ func newConsole(t *testing.T) *console {
 		t.Fatal(err)
 	}
 	home := t.TempDir()
+	buildx, err := filepath.Abs("bin/buildx")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plugins := filepath.Join(home, ".docker", "cli-plugins")
+	if err := errors.Join(os.MkdirAll(plugins, 0o755), os.Symlink(buildx, filepath.Join(plugins, "docker-buildx"))); err != nil {
+		t.Fatal(err)
+	}
 	c := &console{dir: t.TempDir(), makefile: readPage(t, "Makefile")}
 	c.replace = strings.NewReplacer("registry.example.com", r.Host(), "docker.io/swebench/", r.Host()+"/swebench/",
 		"golang:1.26", set.Builder, "go build -o /agent/bin/agent .", "mkdir -p /agent/bin && cp * /agent/bin/")

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -63,4 +64,18 @@ func written(n *parser.Node) string {
 		text += "\n" + doc.Content
 	}
 	return text
+}
+
+// ReadOutline reads a Dockerfile as it is written, without asking whether anything
+// can be made with it. Positions call it by the name. What does not parse is a
+// [diag.List] of [diag.RecipeSyntax]. It never panics.
+func ReadOutline(name string, text []byte) (*graph.Outline, error) {
+	r := &Recipe{opt: Options{Name: name}, text: text}
+	var list diag.List
+	ast := r.parse(&list)
+	if ast == nil || len(list) > 0 {
+		return nil, r.Locate(list).Err()
+	}
+	o := r.outlined(ast)
+	return &o, nil
 }

@@ -78,3 +78,21 @@ func cutTag(s string) (name, tag string) {
 	}
 	return s[:colon], s[colon+1:]
 }
+
+// BaseReference is the full form of a base's reference that stands in another file
+// than a fleet file: Docker's default host and the tag latest are filled in. An
+// error is the end of a sentence that begins with the text, and help says what to
+// do.
+func BaseReference(ref string) (full, help string, err error) { return elsewhere(references{}.base(ref)) }
+
+// TagReference is the same for a reference to publish, which has a tag and no
+// digest.
+func TagReference(ref string) (full, help string, err error) { return elsewhere(references{}.tag(ref)) }
+
+// elsewhere leaves out help that is about templates.
+func elsewhere(full, help string, err error) (string, string, error) {
+	if strings.Contains(help, "template") || strings.Contains(help, "{{") {
+		help = "write HOST/NAME:TAG; HOST and NAME are lower case"
+	}
+	return full, help, err
+}

@@ -33,6 +33,14 @@ const (
 	GateWaiver     Code = "gate-waiver"
 	BaseConfig     Code = "base-config"
 
+	BakeSyntax      Code = "bake-syntax"
+	BakeTarget      Code = "bake-target"
+	BakeRecipes     Code = "bake-recipes"
+	BakeBase        Code = "bake-base"
+	BakeTag         Code = "bake-tag"
+	BakeUnsupported Code = "bake-unsupported"
+	BakeIgnored     Code = "bake-ignored"
+
 	HistoryAncestor  Code = "history-ancestor"
 	HistoryOrder     Code = "history-order"
 	HistoryDuplicate Code = "history-duplicate"
@@ -89,6 +97,14 @@ func Codes() map[Code]string {
 		GateUnknown:    "a claim names a metric or a cell that does not exist, or no cell",
 		GateDuplicate:  "two claims have the same name",
 		GateWaiver:     "a waiver lacks an owner, a reason or an expiry",
+
+		BakeSyntax:      "a bake or Compose file does not parse, or bake cannot evaluate it",
+		BakeTarget:      "a bake or Compose file has no targets, or names one that does not exist",
+		BakeRecipes:     "the targets are not images of one recipe",
+		BakeBase:        "the base of a target is not the value of a build argument",
+		BakeTag:         "a target has no tag",
+		BakeUnsupported: "a target asks for what would change its image and a fleet cannot do",
+		BakeIgnored:     "a note: a target asks for what has no effect on its image here",
 
 		HistoryAncestor:  "a commit to compare is an ancestor of the baseline, so the baseline holds it already",
 		HistoryOrder:     "commits are not named from the oldest to the newest",
@@ -147,6 +163,14 @@ func Advice() map[Code]string {
 		GateUnknown:    "use the name that is suggested, or give the claim a cell",
 		GateDuplicate:  "rename one of them",
 		GateWaiver:     "say who answers for it, why, and until when",
+
+		BakeSyntax:      "mend the line; `docker buildx bake --print` says the same",
+		BakeTarget:      "use the name that is suggested",
+		BakeRecipes:     "take one recipe at a time with `--target`",
+		BakeBase:        "begin the Dockerfile with `ARG BASE_IMAGE` and `FROM ${BASE_IMAGE}`, and give the target the argument",
+		BakeTag:         "give it `tags`",
+		BakeUnsupported: "take it out, or override it with `--set`",
+		BakeIgnored:     "nothing, unless it was there for a reason",
 
 		HistoryAncestor:  "leave it out, or take an older baseline",
 		HistoryOrder:     "name the older one first",

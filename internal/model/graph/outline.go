@@ -1,6 +1,12 @@
 package graph
 
-import "github.com/lapstrake/lapstrake/internal/model/diag"
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+)
 
 // Outline is a Dockerfile as it is written: its instructions in order.
 type Outline struct {
@@ -90,4 +96,68 @@ func (in *Instruction) declares(name string) bool {
 		}
 	}
 	return false
+}
+
+// Base is what the image that a Dockerfile makes is built on.
+type Base struct {
+	// From is what the FROM names, as it is written, and Pos its place.
+	From string
+	Pos  diag.Pos
+	// Arg is the build argument whose whole value FROM takes; "" when it takes none.
+	Arg string
+	// Standard is the value of Arg when a build gives none; "" when it has none.
+	Standard string
+}
+
+// whole is a FROM that is one variable, with or without a default.
+var whole = regexp.MustCompile(`^\$(?:(\w+)|\{(\w+)(?::?-([^}]*))?\})$`)
+
+// Base follows the stages from target, a name or number in any case or "" for the
+// last, to the image that they begin with. Args are those of the build: defaults
+// may use them. ok is false when there is no such stage.
+func (o *Outline) Base(target string, args map[string]string) (base Base, ok bool) {
+	at := len(o.Stages) - 1
+	if target != "" {
+		at = slices.IndexFunc(o.Stages, func(s Stage) bool { return s.Name == strings.ToLower(target) })
+	}
+	if at < 0 {
+		return Base{}, false
+	}
+	for o.Stages[at].Parent >= 0 {
+		at = o.Stages[at].Parent
+	}
+	base.From = o.Stages[at].From
+	for _, in := range o.Instructions {
+		if in.Stage == at && in.Word == "FROM" {
+			base.Pos = in.Pos
+		}
+	}
+	if m := whole.FindStringSubmatch(base.From); m != nil {
+		base.Arg, base.Standard = m[1]+m[2], m[3]
+		if s := o.standards(args)[base.Arg]; s != "" {
+			base.Standard = s
+		}
+	}
+	return base, true
+}
+
+var variable = regexp.MustCompile(`\$(?:(\w+)|\{(\w+)\})`)
+
+// standards are the arguments before the first FROM with their defaults, in which
+// plain variables are replaced.
+func (o *Outline) standards(args map[string]string) map[string]string {
+	out := map[string]string{}
+	for _, in := range o.Instructions {
+		if in.Stage >= 0 || in.Word != "ARG" {
+			continue
+		}
+		for _, v := range in.Declares {
+			if given, ok := args[v.Name]; ok {
+				out[v.Name] = given
+			} else if v.Value != nil {
+				out[v.Name] = variable.ReplaceAllStringFunc(*v.Value, func(s string) string { return out[strings.Trim(s, "${}")] })
+			}
+		}
+	}
+	return out
 }

@@ -36,6 +36,8 @@ type app struct {
 	Streams
 	state string
 	json  bool
+	// noted are the bake files whose notes were shown.
+	noted map[string]bool
 }
 
 // Main runs the program and returns its exit code; see diag.Kind. A panic is

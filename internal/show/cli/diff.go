@@ -141,6 +141,9 @@ func recorded(state, word, fleet string) (run archive.Run, ok bool, err error) {
 // atRef plans a fleet as it was at a commit.
 func (a *app) atRef(ctx context.Context, f *fleetFlags, fl *fleet.Fleet, state, ref string, args []string) (p delta.Plan, err error) {
 	then := *f
+	if isBake(fl.File) {
+		return p, atCommits(fl.File, "there is no file or run "+ref+", and ")
+	}
 	if fl.Recipe.Source != nil {
 		then.ref = ref
 		p, _, err = a.planned(ctx, &then, args)

@@ -44,6 +44,7 @@ type fleetFlags struct {
 	// ref, when set, is the commit to take the recipe from, whatever the file says.
 	ref        string
 	baseConfig string
+	bake       bakeFlags
 }
 
 // newFleetFlags are the values of flags that are not given.
@@ -70,6 +71,7 @@ func (f *fleetFlags) selection(c *cobra.Command) {
 	fl.StringSliceVar(&f.profiles, "profile", nil, "apply the `profile` of the fleet file after those that it applies itself; may be repeated")
 	fl.StringArrayVar(&f.args, "build-arg", nil, "set a build argument of the recipe, `NAME=VALUE`, over that of the fleet file; an image's own wins; may be repeated")
 	fl.IntVar(&f.limit, "limit", 0, "at most `n` images, in declared order; 0 means all")
+	f.bake.register(c)
 }
 
 // places adds the flags that say where bases are looked up and images go.
@@ -96,6 +98,9 @@ func (f *fleetFlags) caching(c *cobra.Command) {
 
 // loadFleet reads a fleet file, as it is without any flags.
 func (a *app) loadFleet(ctx context.Context, path string) (*fleet.Fleet, error) {
+	if isBake(path) {
+		return a.loadBake(ctx, path, bakeFlags{})
+	}
 	return fleetfile.Load(path, a.fleetOptions(ctx, false))
 }
 
@@ -135,11 +140,7 @@ func (f *fleetFlags) load(ctx context.Context, a *app, args []string) (*fleet.Fl
 	if len(args) > 0 {
 		path = args[0]
 	}
-	o, err := f.reading(ctx, a)
-	if err != nil {
-		return nil, err
-	}
-	fl, err := fleetfile.Load(path, o)
+	fl, err := f.read(ctx, a, path)
 	if err != nil {
 		return nil, err
 	}
@@ -162,6 +163,21 @@ func buildArgs(flags []string) (map[string]string, error) {
 		args[name] = value
 	}
 	return args, nil
+}
+
+// read reads a fleet file, or a bake or Compose file, with the selection flags.
+func (f *fleetFlags) read(ctx context.Context, a *app, path string) (*fleet.Fleet, error) {
+	if isBake(path) {
+		return f.loadBake(ctx, a, path)
+	}
+	if f.bake.given() {
+		return nil, diag.Errorf(diag.Usage, "name a bake or Compose file: docker-bake.hcl", "--file, --target and --set are for bake and Compose files, and %s is none", path)
+	}
+	o, err := f.reading(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	return fleetfile.Load(path, o)
 }
 
 // reading is how a fleet file is read with the selection flags.

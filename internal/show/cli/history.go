@@ -86,6 +86,12 @@ func (a *app) history(ctx context.Context, path string, f *fleetFlags, o history
 	if err := f.check(); err != nil {
 		return err
 	}
+	if o.repo == "" && isBake(path) {
+		return atCommits(path, "")
+	}
+	if f.bake.given() {
+		return diag.Errorf(diag.Usage, "name a fleet file", "--file, --target and --set are for bake and Compose files")
+	}
 	w, done, err := a.walker(ctx, path, f, o)
 	if err != nil {
 		return err

@@ -45,7 +45,7 @@ func TestCommandReference(t *testing.T) {
 
 <!-- Generated from the program's help. -->
 
-` + "`lapstrake COMMAND [FLEET] [flags]`. FLEET is a fleet file or a folder with a `fleet.yaml`; without it, that of the working folder." + `
+` + "`lapstrake COMMAND [FLEET] [flags]`. FLEET is a fleet file, a folder with a `fleet.yaml`, or a [bake or Compose file](bake.md); without it, the `fleet.yaml` of the working folder." + `
 Results go to the standard output; progress, the plan of a build and errors to the standard error. ` + "With `--json` the result is JSON, and its last line is the whole of it." + `
 
 | command | |

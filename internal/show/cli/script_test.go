@@ -100,7 +100,8 @@ func TestScript(t *testing.T) {
 
 var _ = flag.Bool("update", false, "rewrite expected outputs")
 
-// setup gives a script a home, a state folder and the paths of the binaries.
+// setup gives a script a home with Docker's plugin buildx, a state folder and the
+// paths of the binaries.
 func setup(e *testscript.Env) error {
 	t := e.T().(testing.TB)
 	bin := filepath.Join(workertest.Root(t), "bin")
@@ -110,6 +111,13 @@ func setup(e *testscript.Env) error {
 		"COLUMNS": "120", "GOTRACEBACK": "single", "BUILDKIT_HOST": "", "DOCKER_CONFIG": "",
 	} {
 		e.Setenv(key, value)
+	}
+	plugins := filepath.Join(e.WorkDir, "home", ".docker", "cli-plugins")
+	if err := os.MkdirAll(plugins, 0o755); err != nil {
+		return err
+	}
+	if err := os.Symlink(filepath.Join(bin, "buildx"), filepath.Join(plugins, "docker-buildx")); err != nil {
+		return err
 	}
 	h := fnv.New32a()
 	h.Write([]byte(filepath.Base(e.WorkDir)))

@@ -13,10 +13,23 @@ import (
 // order.
 func Problems(w io.Writer, list diag.List, o Options) error {
 	g := newPage(o)
+	listed(g, list, red, "")
+	g.line(bold, counted(int64(len(list)), "problem"))
+	return g.to(w)
+}
+
+// Notes shows what was noticed in files and is no problem.
+func Notes(w io.Writer, list diag.List, o Options) error {
+	g := newPage(o)
+	listed(g, list, dim, "note: ")
+	return g.to(w)
+}
+
+func listed(g *page, list diag.List, mark style, before string) {
 	for _, x := range list {
 		message, output, _ := strings.Cut(x.Message, "\n")
-		g.item(red, g.pos(x.Pos)+": ", g.local(message)+" ["+string(x.Code)+"]")
-		source(g, x.Source, x.Pos.Col, red)
+		g.item(mark, before+g.pos(x.Pos)+": ", g.local(message)+" ["+string(x.Code)+"]")
+		source(g, x.Source, x.Pos.Col, mark)
 		for line := range strings.SplitSeq(output, "\n") { // what a command printed
 			if line = strings.TrimSpace(line); line != "" {
 				g.line(dim, "    | "+line)
@@ -26,8 +39,6 @@ func Problems(w io.Writer, list diag.List, o Options) error {
 			g.para(bold, "    help: ", g.local(x.Help))
 		}
 	}
-	g.line(bold, counted(int64(len(list)), "problem"))
-	return g.to(w)
 }
 
 // source shows the part of a line that fits and holds the place, with a mark

@@ -1,0 +1,200 @@
+package bakefile
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
+)
+
+// refuse reports what a fleet cannot do, once for a place: the targets of a
+// matrix have it all.
+func (m *maker) refuse(t *Target, of, help, format string, args ...any) {
+	message := fmt.Sprintf(format, args...)
+	key := m.places.of(t.Name, of).String() + message
+	if m.refused[key] {
+		return
+	}
+	m.refused[key] = true
+	m.problem(diag.BakeUnsupported, t, of, help, "target %s %s", t.Name, message)
+}
+
+// note says once, at its first target, that a field changes no image.
+func (m *maker) note(t *Target, of, what, help string) {
+	if m.noted[of+what] {
+		return
+	}
+	m.noted[of+what] = true
+	m.notes.Add(diag.BakeIgnored, m.places.of(t.Name, of), help, "%s %s", of, what)
+}
+
+// features goes through the fields that have no place in a fleet: what changes an
+// image is refused, what does not is noted.
+func (m *maker) features(t *Target) {
+	if remote(t.Context) {
+		m.refuse(t, "context", "clone it and name the folder, or write a fleet file with recipe.source", "has a remote context")
+	}
+	if len(t.Ulimits) > 0 {
+		m.refuse(t, "ulimits", "set the limits of the daemon", "has ulimits, which no step of a fleet has")
+	}
+	if t.ShmSize != "" && t.ShmSize != "0" {
+		m.refuse(t, "shm-size", "take it out if no step needs it", "has a shm-size, which no step of a fleet has")
+	}
+	if len(t.ExtraHosts) > 0 {
+		m.refuse(t, "extra-hosts", "let the daemon's network resolve the names", "has extra-hosts, which no step of a fleet has")
+	}
+	if t.Call != "" && t.Call != "build" {
+		m.refuse(t, "call", "--set '"+t.Name+".call=build'", "asks for %s and not for a build", t.Call)
+	}
+	for _, e := range t.Entitlements {
+		if e != "network.host" {
+			m.refuse(t, "entitlements", "a step of a fleet has no more rights than others", "needs the entitlement %s", e)
+		}
+	}
+	if len(t.Policy) > 0 {
+		m.refuse(t, "policy", "a fleet checks no source policy; let the registry do it", "has a policy")
+	}
+	for _, name := range t.Unknown {
+		m.refuse(t, name, "update lapstrake, or take it out", "has the field %s, which this version does not know", name)
+	}
+	m.ignored(t)
+}
+
+// ignored notes what has no effect on an image.
+func (m *maker) ignored(t *Target) {
+	const shared = "steps that images share are made once, and are cached by the daemon; build --cache shares them between daemons"
+	if len(t.CacheFrom) > 0 {
+		m.note(t, "cache-from", "is not used", shared)
+	}
+	if len(t.CacheTo) > 0 {
+		m.note(t, "cache-to", "is not used", shared)
+	}
+	if t.NoCache != nil && *t.NoCache || len(t.NoCacheFilter) > 0 {
+		of := "no-cache"
+		if len(t.NoCacheFilter) > 0 {
+			of = "no-cache-filter"
+		}
+		m.note(t, of, "is not used", "build --force makes images again")
+	}
+	if len(t.Resources) > 0 && string(t.Resources) != "{}" {
+		m.note(t, "resources", "are not used", "the daemon decides what a step may use")
+	}
+	for _, a := range t.Attest {
+		if a["disabled"] != true {
+			m.note(t, "attest", "is not used", "images are published without attestations")
+		}
+	}
+}
+
+// remote tells whether a context is a URL that bake does not take for a path.
+func remote(context string) bool {
+	scheme, _, ok := strings.Cut(context, "://")
+	return ok && scheme != "cwd" || strings.HasPrefix(context, "git@") || strings.HasPrefix(context, "github.com/")
+}
+
+// contexts are the named contexts of a target.
+func (m *maker) contexts(t *Target) map[string]string {
+	if len(t.Contexts) == 0 {
+		return nil
+	}
+	out := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(t.Contexts)) {
+		at := t.Contexts[name]
+		switch {
+		case strings.HasPrefix(at, "target:"):
+			m.refuse(t, "contexts", "build "+strings.TrimPrefix(at, "target:")+" first and use its image: docker-image://...; or make it a stage of the Dockerfile",
+				"uses %s as the context %s: images of a fleet do not depend on each other", at, name)
+		case strings.HasPrefix(at, "oci-layout://"):
+			m.refuse(t, "contexts", "push the image and use docker-image://", "has an OCI layout as the context %s", name)
+		case remote(at):
+			out[name] = at
+		default:
+			out[name] = m.abs(at)
+		}
+	}
+	return out
+}
+
+// platform is the one platform of a target.
+func (m *maker) platform(t *Target) string {
+	switch len(t.Platforms) {
+	case 0:
+		return "linux/amd64"
+	case 1:
+		if os, _, ok := strings.Cut(t.Platforms[0], "/"); !ok || os != "linux" {
+			m.refuse(t, "platforms", "write linux/ARCH", "is for %s", t.Platforms[0])
+		}
+		return t.Platforms[0]
+	}
+	m.refuse(t, "platforms", "--set '*.platform="+t.Platforms[0]+"' takes the first", "has %d platforms: a fleet has one", len(t.Platforms))
+	return t.Platforms[0]
+}
+
+// annotation is an annotation's key with the kind of document that it is for.
+var annotation = regexp.MustCompile(`^(?:(manifest|index|manifest-descriptor|index-descriptor)(?:\[[^\]]*\])?:)?(.+)$`)
+
+// output says how the images of a target are written.
+func (m *maker) output(t *Target) fleet.Output {
+	var out fleet.Output
+	annotate := func(kind, key, value string) {
+		if kind != "" && kind != "manifest" {
+			m.note(t, "annotations", "of an index or a descriptor are not used", "images are published as manifests, without an index")
+			return
+		}
+		if out.Annotations == nil {
+			out.Annotations = map[string]string{}
+		}
+		out.Annotations[key] = value
+	}
+	for _, a := range t.Annotations {
+		key, value, _ := strings.Cut(a, "=")
+		if p := annotation.FindStringSubmatch(key); p != nil {
+			annotate(p[1], p[2], value)
+		}
+	}
+	if len(t.Outputs) > 1 {
+		m.refuse(t, "output", "--set '*.output=type=registry'", "has %d outputs: a fleet publishes to registries", len(t.Outputs))
+		return out
+	}
+	for _, o := range t.Outputs {
+		m.export(t, o, &out, annotate)
+	}
+	return out
+}
+
+// export takes the attributes of an output that is an image.
+func (m *maker) export(t *Target, o map[string]string, out *fleet.Output, annotate func(kind, key, value string)) {
+	const help = "--set '*.output=type=registry'"
+	if typ := o["type"]; typ != "image" && typ != "registry" {
+		m.refuse(t, "output", help, "has the output %s: a fleet publishes to registries", typ)
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(o)) {
+		value := o[name]
+		kind, key, annotated := strings.Cut(name, ".")
+		kind = strings.TrimPrefix(strings.TrimPrefix(kind, "annotation"), "-")
+		switch {
+		case strings.HasPrefix(name, "annotation") && annotated:
+			if at := strings.IndexByte(kind, '['); at >= 0 {
+				kind = kind[:at]
+			}
+			annotate(kind, key, value)
+		case name == "compression" && (value == "gzip" || value == "zstd"):
+			out.Compression = value
+		case name == "oci-mediatypes" && value == "false":
+			out.MediaTypes = "docker"
+		case name == "push" && value == "false":
+			m.refuse(t, "output", help, "is not to be pushed: a fleet publishes to registries")
+		case slices.Contains([]string{"type", "push", "oci-mediatypes", "force-compression", "unpack", "store", "rewrite-timestamp"}, name):
+		default:
+			m.refuse(t, "output", help, "has the output with %s=%s, which a fleet does not know", name, value)
+		}
+	}
+	if out.MediaTypes == "docker" && len(out.Annotations) > 0 {
+		m.refuse(t, "annotations", "leave out oci-mediatypes=false", "has annotations, which Docker's media types cannot hold")
+	}
+}
