@@ -139,7 +139,7 @@ var annotation = regexp.MustCompile(`^(?:(manifest|index|manifest-descriptor|ind
 
 // output says how the images of a target are written.
 func (m *maker) output(t *Target) fleet.Output {
-	var out fleet.Output
+	out := fleet.Output{MediaTypes: "oci", Compression: "gzip"}
 	annotate := func(kind, key, value string) {
 		if kind != "" && kind != "manifest" {
 			m.note(t, "annotations", "of an index or a descriptor are not used", "images are published as manifests, without an index")
@@ -193,6 +193,9 @@ func (m *maker) export(t *Target, o map[string]string, out *fleet.Output, annota
 		default:
 			m.refuse(t, "output", help, "has the output with %s=%s, which a fleet does not know", name, value)
 		}
+	}
+	if out.MediaTypes == "docker" && out.Compression == "zstd" {
+		m.refuse(t, "output", "leave out oci-mediatypes=false", "has layers with zstd, which Docker's media types cannot name")
 	}
 	if out.MediaTypes == "docker" && len(out.Annotations) > 0 {
 		m.refuse(t, "annotations", "leave out oci-mediatypes=false", "has annotations, which Docker's media types cannot hold")

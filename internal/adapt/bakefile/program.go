@@ -38,7 +38,7 @@ func Program() (string, error) {
 			return path, nil
 		}
 	}
-	return "", diag.Errorf(diag.Infra, "install Docker's plugin buildx, or put buildx beside lapstrake or into PATH",
+	return "", diag.Errorf(diag.Infra, "install Docker's plugin buildx, or put buildx beside lapstrake or into PATH; `lapstrake init` writes a fleet file that needs it no more",
 		"bake and Compose files are read by buildx, which is not found")
 }
 

@@ -83,7 +83,9 @@ func cutTag(s string) (name, tag string) {
 // than a fleet file: Docker's default host and the tag latest are filled in. An
 // error is the end of a sentence that begins with the text, and help says what to
 // do.
-func BaseReference(ref string) (full, help string, err error) { return elsewhere(references{}.base(ref)) }
+func BaseReference(ref string) (full, help string, err error) {
+	return elsewhere(references{}.base(ref))
+}
 
 // TagReference is the same for a reference to publish, which has a tag and no
 // digest.

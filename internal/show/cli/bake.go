@@ -90,7 +90,7 @@ func (a *app) keepInline(content string) (string, error) {
 // loadBake reads a bake or Compose file and applies the selection flags.
 func (f *fleetFlags) loadBake(ctx context.Context, a *app, path string) (*fleet.Fleet, error) {
 	if f.where != "" || len(f.profiles) > 0 || f.ref != "" {
-		return nil, diag.Errorf(diag.Usage, "write a fleet file for them", "--where, --profile and commits are for fleet files, and %s is none", path)
+		return nil, diag.Errorf(diag.Usage, "`lapstrake init` writes a fleet file from it", "--where, --profile and commits are for fleet files, and %s is none", path)
 	}
 	o, err := f.reading(ctx, a)
 	if err != nil {
@@ -118,5 +118,5 @@ func (f *fleetFlags) loadBake(ctx context.Context, a *app, path string) (*fleet.
 // atCommits is the error of asking for a bake file as it was at a commit: its
 // contexts are relative to the working folder, which is that of now.
 func atCommits(path, before string) error {
-	return diag.Errorf(diag.Usage, "a fleet file can", "%s%s cannot be read at a commit: a bake or Compose file says only where things are now", before, path)
+	return diag.Errorf(diag.Usage, "`lapstrake init` writes a fleet file from it, and that one can", "%s%s cannot be read at a commit: a bake or Compose file says only where things are now", before, path)
 }

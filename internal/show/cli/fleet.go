@@ -192,7 +192,7 @@ func (f *fleetFlags) reading(ctx context.Context, a *app) (fleetfile.Options, er
 	o.Profiles = f.profiles
 	o.Where, o.Select.IDs, o.Select.Limit = f.where, f.only, f.limit
 	if f.selectFile != "" {
-		ids, err := readIDs(f.selectFile)
+		ids, err := readIDs("select-file", f.selectFile)
 		if err != nil {
 			return o, err
 		}
@@ -207,11 +207,11 @@ func (f *fleetFlags) reading(ctx context.Context, a *app) (fleetfile.Options, er
 	return o, nil
 }
 
-// readIDs reads the ids of --select-file: one a line, or rows with the field id.
-func readIDs(path string) ([]string, error) {
+// readIDs reads the ids of a flag's file: one a line, or rows with the field id.
+func readIDs(flag, path string) ([]string, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, diag.Errorf(diag.Usage, "name a file of ids", "--select-file: %w", err)
+		return nil, diag.Errorf(diag.Usage, "name a file of ids", "--%s: %w", flag, err)
 	}
 	list, err := rows.Read(path, "", text)
 	if err != nil {
@@ -226,7 +226,7 @@ func readIDs(path string) ([]string, error) {
 		ids = append(ids, id)
 	}
 	if len(ids) == 0 {
-		return nil, diag.Errorf(diag.Usage, "without the flag all images are meant", "--select-file: %s names no images", path)
+		return nil, diag.Errorf(diag.Usage, "without the flag all images are meant", "--%s: %s names no images", flag, path)
 	}
 	return ids, nil
 }

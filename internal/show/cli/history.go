@@ -90,7 +90,7 @@ func (a *app) history(ctx context.Context, path string, f *fleetFlags, o history
 		return atCommits(path, "")
 	}
 	if f.bake.given() {
-		return diag.Errorf(diag.Usage, "name a fleet file", "--file, --target and --set are for bake and Compose files")
+		return diag.Errorf(diag.Usage, "`lapstrake init` writes a fleet file from a bake file", "--file, --target and --set are for bake and Compose files")
 	}
 	w, done, err := a.walker(ctx, path, f, o)
 	if err != nil {
