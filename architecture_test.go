@@ -56,6 +56,7 @@ var foreign = map[string]string{
 	"gonum.org/v1/gonum":                               "internal/decide/stat",
 	"github.com/rogpeppe/go-internal":                  "internal/show/cli",
 	"github.com/hashicorp/hcl":                         "internal/adapt/bakefile",
+	"github.com/parquet-go/parquet-go":                 "internal/adapt/rows",
 }
 
 // own says which wing alone may import one of our packages: what people are shown

@@ -1,4 +1,4 @@
-// Package rows reads instance lists: ids, JSONL, JSON, CSV and TSV. Every row
+// Package rows reads instance lists: ids, JSONL, JSON, CSV, TSV and Parquet. Every row
 // keeps its place in the file, and every problem is reported at once.
 package rows
 
@@ -19,7 +19,7 @@ type Row = fleet.Row
 
 // Read reads the rows of text in their order. Name is used for positions and,
 // when format is empty, for its extension: .txt or none (ids), .jsonl or
-// .ndjson, .json, .csv, .tsv. A byte order mark and CRLF line ends are
+// .ndjson, .json, .csv, .tsv, .parquet. A byte order mark and CRLF line ends are
 // accepted; blank lines are skipped.
 //
 // The error is a [diag.List] of every problem found, in file order and not
@@ -30,6 +30,10 @@ func Read(name, format string, text []byte) ([]Row, error) {
 	f := fleet.Format(format)
 	if f == "" {
 		f = formatOf(name)
+	}
+	if f == fleet.FormatParquet {
+		r.text = text
+		return r.parquet(), r.probs.Err()
 	}
 	if at := invalid(r.text); at >= 0 && slices.Contains(fleet.Formats(), f) {
 		r.problem(diag.RowSyntax, r.at(at), "save the file as UTF-8", "the file is not UTF-8 text")
@@ -77,6 +81,8 @@ func formatOf(name string) fleet.Format {
 		return fleet.FormatCSV
 	case ".tsv":
 		return fleet.FormatTSV
+	case ".parquet":
+		return fleet.FormatParquet
 	}
 	return ""
 }

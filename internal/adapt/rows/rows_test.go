@@ -78,8 +78,8 @@ func TestReadProblems(t *testing.T) {
 	}{
 		{"spaces in ids, all at once", "i.txt", "", "a b\nc\nd   e # f\n", 1, []string{
 			"row-syntax i.txt:1:3: an id has white space in it", "row-syntax i.txt:3:5: an id has white space in it"}},
-		{"unknown extension", "r.parquet", "", "x", 0, []string{
-			"row-syntax r.parquet: the format of the rows is not known from the name of the file"}},
+		{"unknown extension", "r.xlsx", "", "x", 0, []string{
+			"row-syntax r.xlsx: the format of the rows is not known from the name of the file"}},
 		{"unknown format", "r.csv", "cvs", "x", 0, []string{`row-syntax r.csv: there is no row format "cvs"`}},
 		{"latin 1", "i.txt", "", "a\nb\xe9\n", 0, []string{"row-syntax i.txt:2:2: the file is not UTF-8 text"}},
 		{"utf-16", "i.txt", "", "a\x00\n\x00", 0, []string{"row-syntax i.txt:1:2: the file is not UTF-8 text"}},

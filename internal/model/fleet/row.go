@@ -22,9 +22,11 @@ const (
 	FormatJSON  Format = "json"  // one JSON array, or an object whose "rows" is one
 	FormatCSV   Format = "csv"   // with a header line
 	FormatTSV   Format = "tsv"   // the same with tabs
+	// FormatParquet is a table of columns; its rows have no lines.
+	FormatParquet Format = "parquet"
 )
 
 // Formats lists every format.
 func Formats() []Format {
-	return []Format{FormatIDs, FormatJSONL, FormatJSON, FormatCSV, FormatTSV}
+	return []Format{FormatIDs, FormatJSONL, FormatJSON, FormatCSV, FormatTSV, FormatParquet}
 }
