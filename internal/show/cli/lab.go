@@ -34,7 +34,8 @@ func (a *app) labCommand() *cobra.Command {
 }
 
 // readLab reads the lab file that the arguments name, and the runs of its cells.
-func (a *app) readLab(args, runs []string) (e *experiment.Experiment, dir string, of trials.Runs, err error) {
+// Commits that move a submodule with their code are taken apart.
+func (a *app) readLab(ctx context.Context, args, runs []string) (e *experiment.Experiment, dir string, of trials.Runs, err error) {
 	path := "."
 	if len(args) > 0 {
 		path = args[0]
@@ -45,6 +46,9 @@ func (a *app) readLab(args, runs []string) (e *experiment.Experiment, dir string
 	}
 	e, err = labfile.Load(path, labfile.Language{Metrics: metric.Names(), Check: checkClaims})
 	if err != nil {
+		return nil, "", nil, err
+	}
+	if e, err = splitBumps(ctx, e, dir); err != nil {
 		return nil, "", nil, err
 	}
 	of, err = a.runsOf(e, runs)
@@ -189,7 +193,7 @@ func (a *app) labPlanCommand() *cobra.Command {
 }
 
 func (a *app) labPlan(ctx context.Context, args, flags []string) error {
-	e, dir, runs, err := a.readLab(args, flags)
+	e, dir, runs, err := a.readLab(ctx, args, flags)
 	if err != nil {
 		return err
 	}

@@ -134,8 +134,8 @@ func (a *app) showSearch(e *experiment.Experiment, q lab.Question, s *bisect.Sea
 }
 
 // searched reads the experiment and its folder without working in it.
-func (a *app) searched(f *bisectFlags, args []string) (*experiment.Experiment, lab.Question, *bisect.Search, error) {
-	e, _, _, err := a.readLab(args, nil)
+func (a *app) searched(ctx context.Context, f *bisectFlags, args []string) (*experiment.Experiment, lab.Question, *bisect.Search, error) {
+	e, _, _, err := a.readLab(ctx, args, nil)
 	if err != nil {
 		return nil, lab.Question{}, nil, err
 	}
@@ -160,8 +160,8 @@ func (a *app) labBisectLogCommand() *cobra.Command {
 		Use:   "log [LAB]",
 		Short: "Print what a search asked and was told, one event a line",
 		Args:  atMost(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			_, _, s, err := a.searched(&f, args)
+		RunE: func(c *cobra.Command, args []string) error {
+			_, _, s, err := a.searched(c.Context(), &f, args)
 			if err != nil {
 				return err
 			}
@@ -182,8 +182,8 @@ func (a *app) labBisectReplayCommand() *cobra.Command {
 		Use:   "replay [LAB]",
 		Short: "Say again what a search found, from its log, without building",
 		Args:  atMost(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			e, q, s, err := a.searched(&f, args)
+		RunE: func(c *cobra.Command, args []string) error {
+			e, q, s, err := a.searched(c.Context(), &f, args)
 			if err != nil {
 				return err
 			}

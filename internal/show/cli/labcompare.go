@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"strings"
@@ -53,8 +54,8 @@ func (a *app) labCompareCommand() *cobra.Command {
 			"concurrency, plan or daemon version are not compared: that ends with 2. Contaminated trials are shown, and do not count; then the " +
 			"program exits with 9. It exits with 8 when a cell has no trial that counts.",
 		Args: func(c *cobra.Command, args []string) error { return atMostNumber(c, args, 3) },
-		RunE: func(_ *cobra.Command, args []string) error {
-			return a.labCompare(args, dir, names)
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.labCompare(c.Context(), args, dir, names)
 		},
 	}
 	resultsFlagOf(c, &dir)
@@ -70,7 +71,7 @@ func atMostNumber(c *cobra.Command, args []string, n int) error {
 	return nil
 }
 
-func (a *app) labCompare(args []string, dir string, names []string) error {
+func (a *app) labCompare(ctx context.Context, args []string, dir string, names []string) error {
 	var cells []string
 	if n := len(args); n >= 2 {
 		args, cells = args[:n-2], args[n-2:]
@@ -79,7 +80,7 @@ func (a *app) labCompare(args []string, dir string, names []string) error {
 	if err != nil {
 		return err
 	}
-	r, err := a.results(dir, args)
+	r, err := a.results(ctx, dir, args)
 	if err != nil {
 		return err
 	}
@@ -121,8 +122,8 @@ func (a *app) labAttributeCommand() *cobra.Command {
 			"cell with twice the disk, that says whether the disk makes it worse. Cells that lack are listed, and the program exits with 8; it exits with 9 " +
 			"when trials of the cells are contaminated.",
 		Args: atMost(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			return a.labAttribute(args, dir, name, temperature, factors)
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.labAttribute(c.Context(), args, dir, name, temperature, factors)
 		},
 	}
 	resultsFlagOf(c, &dir)
@@ -132,12 +133,12 @@ func (a *app) labAttributeCommand() *cobra.Command {
 	return c
 }
 
-func (a *app) labAttribute(args []string, dir, name, temperature string, factors []string) error {
+func (a *app) labAttribute(ctx context.Context, args []string, dir, name, temperature string, factors []string) error {
 	metrics, err := findMetrics([]string{name})
 	if err != nil {
 		return err
 	}
-	r, err := a.results(dir, args)
+	r, err := a.results(ctx, dir, args)
 	if err != nil {
 		return err
 	}
@@ -194,11 +195,11 @@ func (a *app) labExportCommand() *cobra.Command {
 			"LAB is a lab file, or a folder with a lab.yaml; without it, the experiment that was run. Contaminated trials are left out, and the " +
 			"program then exits with 9.",
 		Args: atMost(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
 			if !bench {
 				return diag.Errorf(diag.Usage, "pass --bench", "no format is named")
 			}
-			r, err := a.results(dir, args)
+			r, err := a.results(c.Context(), dir, args)
 			if err != nil {
 				return err
 			}

@@ -45,7 +45,7 @@ func (a *app) labGateCommand() *cobra.Command {
 }
 
 func (a *app) labGate(ctx context.Context, args, flags []string, name string) error {
-	e, dir, runs, err := a.readLab(args, flags)
+	e, dir, runs, err := a.readLab(ctx, args, flags)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (a *app) labGateResults(ctx context.Context, args, flags []string, name, di
 	if len(flags) > 0 {
 		return badFlag("run", flags[0], diag.Errorf(diag.Usage, "give one of --run and --results", "the trials are in %s", dir))
 	}
-	r, err := a.results(dir, args)
+	r, err := a.results(ctx, dir, args)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"maps"
 	"path/filepath"
+	"slices"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/gitrepo"
 	"github.com/lapstrake/lapstrake/internal/decide/bisect"
@@ -74,4 +76,39 @@ func relation(ctx context.Context, repo *gitrepo.Repo, a, b string) (r bisect.Re
 		r.Behind, err = repo.Distance(ctx, b, a)
 	}
 	return r, err
+}
+
+// splitBumps takes factors of commits apart that move a submodule with the code,
+// as far as the repositories can be read. The error is that of an interruption.
+func splitBumps(ctx context.Context, e *experiment.Experiment, dir string) (*experiment.Experiment, error) {
+	for _, f := range e.Factors {
+		if f.Kind != experiment.Ref {
+			continue
+		}
+		repo, err := gitrepo.Open(ctx, sourceOf(f, dir))
+		if err != nil {
+			continue // the plan says what could not be read
+		}
+		pointers := map[string]map[string]string{} // by path and level
+		for _, l := range f.Levels {
+			commit, err := repo.Resolve(ctx, l.Value)
+			if err != nil {
+				continue
+			}
+			links, err := repo.Submodules(ctx, commit)
+			if err != nil {
+				continue
+			}
+			for path, hash := range links {
+				if pointers[path] == nil {
+					pointers[path] = map[string]string{}
+				}
+				pointers[path][l.Name] = hash
+			}
+		}
+		for _, path := range slices.Sorted(maps.Keys(pointers)) {
+			e = e.Split(f.Name, path, pointers[path])
+		}
+	}
+	return e, ctx.Err()
 }

@@ -43,7 +43,7 @@ func (a *app) labReport(ctx context.Context, args []string, dir, key string, mar
 		}
 		o.Key = metrics[0]
 	}
-	r, err := a.results(dir, args)
+	r, err := a.results(ctx, dir, args)
 	if err != nil {
 		return err
 	}

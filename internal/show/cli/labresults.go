@@ -35,10 +35,10 @@ type results struct {
 // results reads a results folder. The experiment is that of the lab file that the
 // arguments name, which may ask other things of the trials than when they ran, or
 // else the one in the folder. Without a folder it is the lab file's.
-func (a *app) results(dir string, args []string) (*results, error) {
+func (a *app) results(ctx context.Context, dir string, args []string) (*results, error) {
 	r := &results{dir: dir}
 	if len(args) > 0 || dir == "" {
-		e, lab, _, err := a.readLab(args, nil)
+		e, lab, _, err := a.readLab(ctx, args, nil)
 		if err != nil {
 			return nil, err
 		}

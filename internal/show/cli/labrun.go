@@ -59,7 +59,7 @@ func (a *app) openLab(ctx context.Context, f *labFlags, args []string) (*lab.Lab
 	if err := atLeastZero("parallel", f.parallel); err != nil {
 		return nil, nil, "", err
 	}
-	e, dir, _, err := a.readLab(args, nil)
+	e, dir, _, err := a.readLab(ctx, args, nil)
 	if err != nil {
 		return nil, nil, "", err
 	}
