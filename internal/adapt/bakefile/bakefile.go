@@ -39,8 +39,8 @@ type Request struct {
 
 // Definition is what a [Request] comes to.
 type Definition struct {
-	// Targets are those that are asked for, in declared order. Targets that are
-	// there because others use them are left out.
+	// Targets are those that are asked for, in declared order, those of one matrix by
+	// name. Targets that are there because others use them are left out.
 	Targets []Target
 	// groups are the names that each group holds.
 	groups  map[string][]string
@@ -146,8 +146,7 @@ func (d *Definition) decode(text []byte) error {
 		d.Targets = append(d.Targets, t)
 	}
 	slices.SortStableFunc(d.Targets, func(a, b Target) int {
-		p, q := d.places.order(a.Name), d.places.order(b.Name)
-		return cmp.Or(slices.Compare(p[:], q[:]), strings.Compare(a.Name, b.Name))
+		return cmp.Or(d.places.order(a.Name)-d.places.order(b.Name), strings.Compare(a.Name, b.Name))
 	})
 	return nil
 }

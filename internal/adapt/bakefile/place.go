@@ -18,14 +18,8 @@ import (
 type places struct {
 	files  []file
 	blocks []block
-	// made leads from targets that a matrix makes to the label of what makes them
-	// and their number there.
-	made map[string]label
-}
-
-type label struct {
-	name  string
-	index int
+	// made leads from targets that a matrix makes to the label of what makes them.
+	made map[string]string
 }
 
 // block is a declaration of a group or target; one may be declared several times.
@@ -149,33 +143,33 @@ func (p *places) services(f file) {
 // matrix learns from resolved groups which targets a matrix makes: bake makes a
 // group of them with the label of their declaration.
 func (p *places) matrix(groups map[string][]string) {
-	p.made = map[string]label{}
+	p.made = map[string]string{}
 	for _, b := range p.blocks {
 		if b.kind != "target" || b.fields["matrix"].text == "" {
 			continue
 		}
-		for i, name := range groups[b.name] {
-			p.made[name] = label{b.name, i}
+		for _, name := range groups[b.name] {
+			p.made[name] = b.name
 		}
 	}
 }
 
 // labelled is what declares a target. Of one that a matrix makes and that was
 // asked for by its own name, it is the matrix whose label begins the name.
-func (p *places) labelled(name string) label {
+func (p *places) labelled(name string) string {
 	if l, ok := p.made[name]; ok {
 		return l
 	}
-	best := label{name: name}
+	best := name
 	for _, b := range p.blocks {
 		if b.kind != "target" {
 			continue
 		}
 		if b.name == name {
-			return label{name: name}
+			return name
 		}
-		if b.fields["matrix"].text != "" && (strings.HasPrefix(name, b.name) || best.name == name) {
-			best.name = b.name
+		if b.fields["matrix"].text != "" && (strings.HasPrefix(name, b.name) || best == name) {
+			best = b.name
 		}
 	}
 	return best
@@ -184,7 +178,7 @@ func (p *places) labelled(name string) label {
 // of is the place of a field of a target, also where it inherits it from; without
 // one, that of the target; without that, the first file.
 func (p *places) of(name, of string) diag.Pos {
-	declared := p.labelled(name).name
+	declared := p.labelled(name)
 	seen := map[string]bool{}
 	var look func(name string) (diag.Pos, bool)
 	look = func(name string) (diag.Pos, bool) {
@@ -222,15 +216,15 @@ func (p *places) of(name, of string) diag.Pos {
 
 var quoted = regexp.MustCompile(`"([^"]*)"`)
 
-// order sorts targets as they are declared: by the block, then by the place in
-// its matrix.
-func (p *places) order(name string) [2]int {
-	l := p.labelled(name)
-	at := slices.IndexFunc(p.blocks, func(b block) bool { return b.kind == "target" && b.name == l.name })
+// order is the number of the block that declares a target. The targets of one
+// matrix have the same: bake makes them in an order of chance.
+func (p *places) order(name string) int {
+	declared := p.labelled(name)
+	at := slices.IndexFunc(p.blocks, func(b block) bool { return b.kind == "target" && b.name == declared })
 	if at < 0 {
 		at = len(p.blocks)
 	}
-	return [2]int{at, l.index}
+	return at
 }
 
 // names are those of all groups and targets, as they are written.
