@@ -88,7 +88,7 @@ func lintSchema() schema {
 	return fieldsOf("How the fleet is checked.", nil, map[string]schema{
 		"rules": textsOf("Severity by rule: error, warning, off."),
 		"waivers": listOf("Findings that are accepted.", fieldsOf("", []string{"rule", "where", "reason"}, map[string]schema{
-			"rule": anyText(""), "where": anyText("FILE:LINE, or a text of the line."), "reason": anyText(""), "until": anyText("The last day on which it counts."),
+			"rule": anyText(""), "where": anyText("FILE:LINE, or a text of the line."), "reason": anyText(""), "owner": anyText("Who answers for it."), "expires": anyText("The last day on which it counts."),
 		})),
 		"limits": fieldsOf("What a plan may come to.", nil, map[string]schema{"executionsPerImage": anyCount(""), "bytes": anyText("")}),
 	})
