@@ -63,6 +63,57 @@ func (s *Store) copyManifest(ctx context.Context, from, to string, d graph.Diges
 	return err
 }
 
+// Published is the size of everything that the tags of repositories name, in bytes:
+// manifests, configs and layers, each digest once.
+func (s *Store) Published(ctx context.Context, repos []string) (int64, error) {
+	sizes := map[graph.Digest]int64{}
+	for _, repo := range repos {
+		tags, err := s.Tags(ctx, repo)
+		if err != nil {
+			return 0, err
+		}
+		for tag := range tags {
+			t, err := s.Stat(ctx, repo+":"+tag)
+			if err == nil && t.Exists {
+				err = s.weigh(ctx, repo, t.Digest, sizes)
+			}
+			if err != nil {
+				return 0, err
+			}
+		}
+	}
+	var sum int64
+	for _, n := range sizes {
+		sum += n
+	}
+	return sum, nil
+}
+
+// weigh adds the sizes of a manifest and of what it names.
+func (s *Store) weigh(ctx context.Context, repo string, d graph.Digest, sizes map[graph.Digest]int64) error {
+	data, _, err := s.Manifest(ctx, repo, d)
+	if err != nil {
+		return err
+	}
+	var doc document
+	if err := json.Unmarshal(data, &doc); err != nil {
+		return diag.Errorf(diag.Infra, "", "manifest %s of %s: %w", d, repo, err)
+	}
+	sizes[d] = int64(len(data))
+	for _, c := range doc.Manifests {
+		if err := s.weigh(ctx, repo, c.Digest, sizes); err != nil {
+			return err
+		}
+	}
+	for _, l := range doc.Layers {
+		sizes[l.Digest] = l.Size
+	}
+	if doc.Config != nil {
+		sizes[doc.Config.Digest] = doc.Config.Size
+	}
+	return nil
+}
+
 // Delete deletes a manifest, registry/repository and its digest, and with it all
 // its tags. One that is not there is no error. A registry that deletes nothing is
 // an error of kind [diag.Infra] that wraps [errors.ErrUnsupported].

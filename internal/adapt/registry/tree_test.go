@@ -40,6 +40,15 @@ func TestTree(t *testing.T) {
 	if err != nil || !to.Exists || to.Digest != from.Digest {
 		t.Fatalf("copied %+v as %+v: %v", from, to, err)
 	}
+	want := int64(len(im.Config))
+	for _, l := range im.Layers {
+		want += int64(len(l))
+	}
+	// The manifest's own bytes are the rest, and both repositories hold the same.
+	n, err := s.Published(t.Context(), []string{host + "/from/a", host + "/to/b"})
+	if err != nil || n <= want || n > want+2000 {
+		t.Errorf("%d bytes are published, %d of them blobs: %v", n, want, err)
+	}
 	for range 2 { // again is no error
 		if err := s.Delete(t.Context(), host+"/to/b", to.Digest); err != nil {
 			t.Fatal(err)

@@ -4,12 +4,12 @@ import (
 	"github.com/lapstrake/lapstrake/internal/decide/attribute"
 	"github.com/lapstrake/lapstrake/internal/decide/metric"
 	"github.com/lapstrake/lapstrake/internal/decide/stat"
-	"github.com/lapstrake/lapstrake/internal/decide/summary"
+	"github.com/lapstrake/lapstrake/internal/decide/trials"
 	"github.com/lapstrake/lapstrake/internal/model/experiment"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 )
 
-// Amplifier says what part the disk has in a loss of time, by the cell with all
+// Amplifier says what part the disk has in a loss, of what is asked for, by the cell with all
 // factors new and the same with twice the disk.
 type Amplifier struct {
 	// Reference, Last and Doubled are the cells.
@@ -46,15 +46,18 @@ func (d *design) amplify() *Amplifier {
 		return a
 	}
 	cells := []string{a.Reference, a.Last, a.Doubled}
-	wall, _ := metric.Find("wall")
+	m := d.q.Metric
+	if m.Higher { // what it costs is asked, and more of this is better
+		m, _ = metric.Find("wall")
+	}
 	host, _ := d.t.host(cells...)
-	seconds := make([][]stat.Value, len(cells))
+	cost := make([][]stat.Value, len(cells))
 	for i, cell := range cells {
-		if seconds[i] = d.t.values(wall, cell, host); len(seconds[i]) == 0 {
-			a.Lacks = "no time of " + cell + " is known"
+		if cost[i] = d.t.values(m, cell, host); len(cost[i]) == 0 {
+			a.Lacks = m.Name + " of " + cell + " is not known"
 			return a
 		}
-		for _, v := range seconds[i] {
+		for _, v := range cost[i] {
 			if v.Censored {
 				a.Lacks = "a trial of " + cell + " was cut short"
 				return a
@@ -66,12 +69,15 @@ func (d *design) amplify() *Amplifier {
 		a.Lacks = "what steps write is not known of all of " + a.Reference + ", " + a.Last + " and " + a.Doubled
 		return a
 	}
-	reading := func(i int) attribute.Reading { return attribute.Reading{Seconds: mean(seconds[i]), Bytes: bytes[i]} }
+	reading := func(i int) attribute.Reading { return attribute.Reading{Cost: mean(cost[i]), Bytes: bytes[i]} }
 	ask := attribute.Amplifier{Reference: reading(0), Last: reading(1), Doubled: reading(2), BytesMargin: bytesMargin}
-	ask.SecondsMargin = margin(wall, seconds) / ask.Last.Seconds
+	ask.CostMargin = margin(m, cost) / ask.Last.Cost
+	if m.Kind != stat.Timed {
+		ask.What = m.Name
+	}
 	got, err := attribute.Amplify(ask)
 	if err != nil {
-		a.Lacks = "a time or a size is not above 0"
+		a.Lacks = m.Name + " or a size is not above 0"
 		return a
 	}
 	a.Bytes, a.Amplification = written, got
@@ -101,22 +107,27 @@ func (d *design) doubled() (factor, level string, ok bool) {
 // measure is a figure that grows with what distinct steps write.
 type measure struct {
 	name string
-	of   func(*summary.Summary) (float64, bool)
+	of   func(trials.Outcome) (float64, bool)
 }
 
 // measures are from the best to the least.
 func measures() []measure {
 	return []measure{
-		{"bytes of published images above their bases", func(s *summary.Summary) (float64, bool) {
+		{"distinct bytes of what was published", func(o trials.Outcome) (float64, bool) {
+			return positive(o.PublishedBytes)
+		}},
+		{"bytes of published images above their bases", func(o trials.Outcome) (float64, bool) {
+			s := o.Summary
 			if s.Releases == nil {
 				return 0, false
 			}
 			return float64(s.Releases.OwnBytes), s.Releases.OwnBytes > 0
 		}},
-		{"bytes pushed", func(s *summary.Summary) (float64, bool) {
-			return positive(s.BytesPushed)
+		{"bytes pushed", func(o trials.Outcome) (float64, bool) {
+			return positive(o.Summary.BytesPushed)
 		}},
-		{"bytes released and left, by executions of a distinct step", func(s *summary.Summary) (float64, bool) {
+		{"bytes released and left, by executions of a distinct step", func(o trials.Outcome) (float64, bool) {
+			s := o.Summary
 			released, okR := positive(s.ReleasedBytes)
 			final, okF := positive(s.DiskFinalBytes)
 			if !(okR || okF) || s.Rework == nil || *s.Rework <= 0 {
@@ -143,7 +154,7 @@ next:
 		for _, cell := range cells {
 			var values []stat.Value
 			for _, o := range t.Counted(cell) {
-				v, ok := m.of(o.Summary)
+				v, ok := m.of(o)
 				if !ok {
 					continue next
 				}

@@ -8,10 +8,11 @@ import (
 
 // Reading is what one cell took.
 type Reading struct {
-	// Seconds is the wall time, Bytes what was written by distinct steps, so that
-	// what was pruned and made again counts once.
-	Seconds float64 `json:"seconds"`
-	Bytes   float64 `json:"bytes"`
+	// Cost is what was lost: wall time in seconds, or a count such as executed steps.
+	// Bytes is what was written by distinct steps, so that what was pruned and made
+	// again counts once.
+	Cost  float64 `json:"cost"`
+	Bytes float64 `json:"bytes"`
 }
 
 // Amplifier is the question whether a small disk makes a cause worse.
@@ -21,10 +22,12 @@ type Amplifier struct {
 	Reference Reading
 	Last      Reading
 	Doubled   Reading
-	// SecondsMargin and BytesMargin are how far readings may lie apart and be the
+	// What is the cost in words, for the sentence: "the time" when empty.
+	What string
+	// CostMargin and BytesMargin are how far readings may lie apart and be the
 	// same, relative: 0.1 is 10 %.
-	SecondsMargin float64
-	BytesMargin   float64
+	CostMargin  float64
+	BytesMargin float64
 }
 
 // Cause is the answer to an [Amplifier].
@@ -32,12 +35,12 @@ type Cause string
 
 // The causes.
 const (
-	NoExcess  Cause = "no-excess"  // the last cell is not slower
+	NoExcess  Cause = "no-excess"  // the last cell takes no more
 	DiskCliff Cause = "disk-cliff" // the bytes grew over the disk: they are the cause, prune-and-rebuild makes it worse
 	SmallDisk Cause = "small-disk" // the disk is too small for both, or for what differs besides bytes
-	Partly    Cause = "partly"     // a larger disk gives a part of the time back
+	Partly    Cause = "partly"     // a larger disk gives a part of it back
 	Direct    Cause = "direct"     // the disk has no part in it
-	Unclear   Cause = "unclear"    // the time comes back, but with the budget the bytes changed as well
+	Unclear   Cause = "unclear"    // the cost comes back, but with the budget the bytes changed as well
 )
 
 // Amplification is what the readings say.
@@ -49,29 +52,33 @@ type Amplification struct {
 	Back float64 `json:"back"`
 }
 
-// Amplify says what part the disk has in a loss of time. Readings that are not
+// Amplify says what part the disk has in a loss. Readings that are not
 // above 0 are an error of kind diag.Usage.
 func Amplify(a Amplifier) (Amplification, error) {
 	for _, r := range []Reading{a.Reference, a.Last, a.Doubled} {
-		if !(r.Seconds > 0 && r.Bytes > 0) || math.IsInf(r.Seconds+r.Bytes, 0) {
+		if !(r.Cost > 0 && r.Bytes > 0) || math.IsInf(r.Cost+r.Bytes, 0) {
 			return Amplification{}, diag.Errorf(diag.Usage, "", "attribute: a reading is not above 0")
 		}
 	}
-	back := (a.Last.Seconds - a.Doubled.Seconds) / (a.Last.Seconds - a.Reference.Seconds)
-	slower := func(x, y Reading) bool { return x.Seconds > y.Seconds*(1+a.SecondsMargin) }
+	what := a.What
+	if what == "" {
+		what = "the time"
+	}
+	back := (a.Last.Cost - a.Doubled.Cost) / (a.Last.Cost - a.Reference.Cost)
+	more := func(x, y Reading) bool { return x.Cost > y.Cost*(1+a.CostMargin) }
 	stay := math.Abs(a.Doubled.Bytes-a.Last.Bytes) <= a.BytesMargin*a.Last.Bytes
 	grew := a.Last.Bytes > a.Reference.Bytes*(1+a.BytesMargin)
 	switch {
-	case !slower(a.Last, a.Reference):
-		return Amplification{NoExcess, "it is not slower, so there is nothing that a disk could make worse", 0}, nil
-	case !slower(a.Last, a.Doubled):
-		return Amplification{Direct, "with twice the disk it is as slow: the disk has no part in it", back}, nil
-	case slower(a.Doubled, a.Reference):
-		return Amplification{Partly, "with twice the disk a part of the time comes back: the disk makes it worse and is not all", back}, nil
+	case !more(a.Last, a.Reference):
+		return Amplification{NoExcess, "it takes no more, so there is nothing that a disk could make worse", 0}, nil
+	case !more(a.Last, a.Doubled):
+		return Amplification{Direct, "with twice the disk it takes as much: the disk has no part in it", back}, nil
+	case more(a.Doubled, a.Reference):
+		return Amplification{Partly, "with twice the disk a part of " + what + " comes back: the disk makes it worse and is not all", back}, nil
 	case !stay:
-		return Amplification{Unclear, "with twice the disk the time comes back, and the bytes change too: it cannot be told which of them did it", back}, nil
+		return Amplification{Unclear, "with twice the disk " + what + " comes back, and the bytes change too: it cannot be told which of them did it", back}, nil
 	case !grew:
-		return Amplification{SmallDisk, "with twice the disk the time comes back, and no more is written than before: the disk is too small for it", back}, nil
+		return Amplification{SmallDisk, "with twice the disk " + what + " comes back, and no more is written than before: the disk is too small for it", back}, nil
 	}
-	return Amplification{DiskCliff, "disk cliff: with twice the disk the time comes back and the bytes stay, so the bytes are the cause, and prune-and-rebuild is the amplifier", back}, nil
+	return Amplification{DiskCliff, "disk cliff: with twice the disk " + what + " comes back and the bytes stay, so the bytes are the cause, and prune-and-rebuild is the amplifier", back}, nil
 }

@@ -252,7 +252,7 @@ func TestPropertyAddsUp(t *testing.T) {
 func TestAmplify(t *testing.T) {
 	const hour, gib = 3600, 1 << 30
 	reading := func(hours, gibs float64) attribute.Reading {
-		return attribute.Reading{Seconds: hours * hour, Bytes: gibs * gib}
+		return attribute.Reading{Cost: hours * hour, Bytes: gibs * gib}
 	}
 	for name, tt := range map[string]struct {
 		reference, last, doubled attribute.Reading
@@ -269,7 +269,7 @@ func TestAmplify(t *testing.T) {
 		"as fast to the bit": {reading(1, 400), reading(1, 600), reading(1, 600), attribute.NoExcess, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a, err := attribute.Amplify(attribute.Amplifier{Reference: tt.reference, Last: tt.last, Doubled: tt.doubled, SecondsMargin: 0.15, BytesMargin: 0.02})
+			a, err := attribute.Amplify(attribute.Amplifier{Reference: tt.reference, Last: tt.last, Doubled: tt.doubled, CostMargin: 0.15, BytesMargin: 0.02})
 			if err != nil || a.Cause != tt.want || math.Abs(a.Back-tt.back) > 1e-9 || a.Sentence == "" {
 				t.Errorf("%+v %v", a, err)
 			}

@@ -183,6 +183,8 @@ type attempt struct {
 	exit  int
 	runID string
 	sum   *summary.Summary
+	// published is how much the registry holds of it.
+	published *int64
 }
 
 // seedState is the state of a seed.
@@ -349,7 +351,7 @@ func (a *attempt) repositories(ctx context.Context, prefix string) ([]string, er
 func (a *attempt) outcome(t trials.Trial, want trials.Wanted) *trials.Outcome {
 	o := &trials.Outcome{
 		Trial: t, V: trials.OutcomeVersion, Experiment: a.lab.o.Experiment.Digest(), Run: a.runID, Exit: a.exit,
-		Host: a.host, Evidence: a.seen, Summary: a.sum, Faults: trials.Attest(want, a.seen, a.sum),
+		Host: a.host, PublishedBytes: a.published, Evidence: a.seen, Summary: a.sum, Faults: trials.Attest(want, a.seen, a.sum),
 	}
 	o.Conditions = stat.Conditions{Temperature: string(a.cell.Temperature), Concurrency: a.seen.Jobs, Plan: a.setting.images}
 	if a.sum != nil {
@@ -399,6 +401,9 @@ func (a *attempt) evidence(ctx context.Context) error {
 			a.seen.Foreign = append(a.seen.Foreign, ref)
 		}
 	}
+	if err := a.weigh(ctx); err != nil {
+		return err
+	}
 	tree, err := treeDigest(a.setting.dir)
 	if err != nil {
 		return err
@@ -408,6 +413,27 @@ func (a *attempt) evidence(ctx context.Context) error {
 		a.seen.Inputs = digestOf(tree)
 	}
 	return nil
+}
+
+// weigh asks the registry how much was published.
+func (a *attempt) weigh(ctx context.Context) error {
+	var repos []string
+	if a.setting.fleet != nil {
+		repos = a.setting.repositories(a.at.Namespace)
+	} else {
+		all, err := a.repositories(ctx, a.at.Namespace)
+		if err != nil {
+			return err
+		}
+		for _, r := range all {
+			if !a.inCache(r) {
+				repos = append(repos, a.at.Host+"/"+r)
+			}
+		}
+	}
+	n, err := a.setting.store.Published(ctx, repos)
+	a.published = &n
+	return err
 }
 
 // inCache tells whether a repository of the lab's own registry is of the cache.
