@@ -115,9 +115,10 @@ func add(to map[string]item, x item) {
 	to[x.name] = item{x.name, have.count + x.count, have.total + x.total}
 }
 
+// sum adds up in one order: sums of the same numbers in another one may differ.
 func sum(items map[string]item) (total float64) {
-	for _, x := range items {
-		total += x.total
+	for _, name := range slices.Sorted(maps.Keys(items)) {
+		total += items[name].total
 	}
 	return total
 }
