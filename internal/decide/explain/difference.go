@@ -174,13 +174,19 @@ func (s *Split) part(name string, amount float64, d Detail) {
 	}
 }
 
+// rounding is how far a sum of floating-point numbers may be off, relative to the
+// sizes of what is added, for each addition: four times the machine's precision.
+const rounding = 0x1p-50
+
 // close works out what is left, and puts the largest parts first.
 func (s *Split) close() {
 	s.Unexplained = s.New - s.Old
+	size := math.Abs(s.New) + math.Abs(s.Old)
 	for _, p := range s.Parts {
 		s.Unexplained -= p.Amount
+		size += math.Abs(p.Amount)
 	}
-	if math.Abs(s.Unexplained) < 1e-9*math.Max(1, math.Abs(s.New)) {
+	if math.Abs(s.Unexplained) <= rounding*float64(len(s.Parts)+2)*size {
 		s.Unexplained = 0
 	}
 	if s.Parts == nil {
