@@ -277,9 +277,11 @@ const clock = "15:04:05.000"
 
 // onlyInFlight checks that images were started again no more often than most, which
 // is what ran when something happened to the daemon, and nothing else was made twice.
+// What was in flight on a daemon that was killed may leave a folder in the way of
+// another image, which is tried again once.
 func (w *small) onlyInFlight(r result, most int) {
 	w.t.Helper()
-	again := 0
+	again, inTheWay := 0, 0
 	for _, u := range r.units {
 		again += max(0, u.Attempts-1)
 	}
@@ -288,9 +290,12 @@ func (w *small) onlyInFlight(r result, most int) {
 		var d journal.FailData
 		if e.Kind == journal.UnitRetried && e.Decode(&d) == nil && d.Reason == journal.RetryPassing {
 			w.t.Logf("%s in passing: %s", e.Unit, d.Cause)
+			if strings.Contains(d.Cause, "file exists") {
+				inTheWay++
+			}
 		}
 	}
-	if again > most {
+	if again-min(inTheWay, most) > most {
 		w.t.Errorf("images were started again %d times, %d were in flight", again, most)
 	}
 	if v := value(r.sum.Rework); v != 1 {
