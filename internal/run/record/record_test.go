@@ -326,7 +326,7 @@ func TestCommand(t *testing.T) {
 		{"ends with a code", "exit 7", false, nil, 7, ""},
 		{"is killed", "kill -KILL $$", false, nil, 128 + 9, ""},
 		{"takes a signal", "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.01; done", false, []os.Signal{syscall.SIGTERM}, 3, "ready\nbye\n"},
-		{"dies of a signal", "echo ready; while :; do sleep 0.01; done", false, []os.Signal{syscall.SIGHUP}, 128 + 1, "ready\n"},
+		{"dies of a signal", "echo ready; while :; do sleep 0.01; done", false, []os.Signal{syscall.SIGUSR1}, 128 + int(syscall.SIGUSR1), "ready\n"},
 		{"has the interrupt from its terminal", "trap 'exit 4' INT; trap 'exit 5' TERM; echo ready; while :; do sleep 0.01; done", true, []os.Signal{os.Interrupt, syscall.SIGTERM}, 5, "ready\n"},
 		{"leaves a child with its output", "sleep 1000 & echo $!", false, nil, 0, ""},
 	} {
