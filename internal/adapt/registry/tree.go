@@ -63,16 +63,17 @@ func (s *Store) copyManifest(ctx context.Context, from, to string, d graph.Diges
 	return err
 }
 
-// Published is the size of everything that the tags of repositories name, in bytes:
-// manifests, configs and layers, each digest once.
-func (s *Store) Published(ctx context.Context, repos []string) (int64, error) {
-	sizes := map[graph.Digest]int64{}
+// Published is the size of what the tags of repositories name, in bytes, each image
+// by itself: its manifests, configs and layers. So it does not matter whether images
+// share a layer, or each has its own of the same content.
+func (s *Store) Published(ctx context.Context, repos []string) (sum int64, err error) {
 	for _, repo := range repos {
 		tags, err := s.Tags(ctx, repo)
 		if err != nil {
 			return 0, err
 		}
 		for tag := range tags {
+			sizes := map[graph.Digest]int64{}
 			t, err := s.Stat(ctx, repo+":"+tag)
 			if err == nil && t.Exists {
 				err = s.weigh(ctx, repo, t.Digest, sizes)
@@ -80,11 +81,10 @@ func (s *Store) Published(ctx context.Context, repos []string) (int64, error) {
 			if err != nil {
 				return 0, err
 			}
+			for _, n := range sizes {
+				sum += n
+			}
 		}
-	}
-	var sum int64
-	for _, n := range sizes {
-		sum += n
 	}
 	return sum, nil
 }

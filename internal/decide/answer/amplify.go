@@ -46,9 +46,9 @@ func (d *design) amplify() *Amplifier {
 		return a
 	}
 	cells := []string{a.Reference, a.Last, a.Doubled}
-	m := d.q.Metric
-	if m.Higher { // what it costs is asked, and more of this is better
-		m, _ = metric.Find("wall")
+	m, _ := metric.Find("wall")
+	if d.comesBack(cells) {
+		m = d.q.Metric
 	}
 	host, _ := d.t.host(cells...)
 	cost := make([][]stat.Value, len(cells))
@@ -84,6 +84,23 @@ func (d *design) amplify() *Amplifier {
 	return a
 }
 
+// comesBack tells whether the metric that is asked for settles it without a time:
+// it repeats exactly, grew, and with twice the disk is what it was.
+func (d *design) comesBack(cells []string) bool {
+	if d.q.Metric.Kind != stat.Exact {
+		return false
+	}
+	var at [3]float64
+	for i, cell := range cells {
+		v := d.t.values(d.q.Metric, cell, "")
+		if len(v) == 0 {
+			return false
+		}
+		at[i] = mean(v)
+	}
+	return at[1] > at[0] && at[2] <= at[0]
+}
+
 // doubled finds the level of the disk that is twice its first.
 func (d *design) doubled() (factor, level string, ok bool) {
 	for _, f := range d.t.e.Factors {
@@ -113,7 +130,7 @@ type measure struct {
 // measures are from the best to the least.
 func measures() []measure {
 	return []measure{
-		{"distinct bytes of what was published", func(o trials.Outcome) (float64, bool) {
+		{"the size of published images", func(o trials.Outcome) (float64, bool) {
 			return positive(o.PublishedBytes)
 		}},
 		{"bytes of published images above their bases", func(o trials.Outcome) (float64, bool) {

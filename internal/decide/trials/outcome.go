@@ -21,8 +21,8 @@ type Outcome struct {
 	Run  string `json:"run"`
 	Exit int    `json:"exit"`
 	Host Host   `json:"host"`
-	// PublishedBytes are those of the distinct blobs of what it published, bases
-	// included, as the registry has them; null when they are not known.
+	// PublishedBytes are the sizes of the images that it published, bases included,
+	// as the registry has them; null when they are not known.
 	PublishedBytes *int64 `json:"publishedBytes,omitempty"`
 	// Conditions are those that the evidence shows, not those that were asked for.
 	Conditions stat.Conditions `json:"conditions"`
