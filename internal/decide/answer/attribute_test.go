@@ -94,6 +94,33 @@ func TestAttributionTruths(t *testing.T) {
 	}
 }
 
+// TestCountsSettle: where a count grew and is back with twice the disk, no time is
+// asked.
+func TestCountsSettle(t *testing.T) {
+	l := &lab{e: parse(t, `
+fleet: f
+factors:
+  sdk: {kind: argument, target: S, levels: {old: "1", new: "2"}}
+  disk: {kind: knob, target: disk-budget, levels: {small: 20G, large: 40G}}
+temperatures: [cold]
+cells:
+  old: {}
+  new: {levels: {sdk: new}}
+  roomy: {levels: {sdk: new, disk: large}}
+`)}
+	published := func(n int64) func(*trials.Outcome) { return func(o *trials.Outcome) { o.PublishedBytes = &n } }
+	l.ran("old/cold", 9, 100, published(100))
+	l.ran("new/cold", 12, 90, published(180))
+	l.ran("roomy/cold", 9, 110, published(180))
+	a, err := l.trials().Attribute(answer.Question{Metric: find(t, "executed"), Temperature: experiment.Cold})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x := a.Amplifier; x == nil || x.Cause != attribute.DiskCliff || x.Back != 1 || !strings.Contains(x.Sentence, "stepsExecuted comes back and the bytes stay") {
+		t.Errorf("%+v", x)
+	}
+}
+
 // TestDiskCliff: the bytes grew over the disk, so that steps are made again; with
 // twice the disk the time comes back.
 func TestDiskCliff(t *testing.T) {
