@@ -4,7 +4,7 @@ GO ?= go
 BIN := bin
 export CGO_ENABLED ?= 0
 
-.PHONY: all tools demo lab-demo test test-short lint cross bench property fuzz deps clean
+.PHONY: all tools demo lab-demo test lint cross bench property fuzz deps clean
 
 all: $(BIN)/lapstrake tools
 
