@@ -65,9 +65,6 @@ COPY --parents sub/./b.md /y/
 // operations that it reports with ours; then it submits ours, and everything
 // must be in the cache.
 func TestDaemon(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts a daemon")
-	}
 	d := workertest.New(t, worker.Options{})
 	base, resolve := daemonBase(t)
 	c, err := bkclient.New(t.Context(), d.Addr())

@@ -93,9 +93,6 @@ func killPoints() []killPoint {
 // nobody disturbed leaves.
 func TestKill(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("kills builds")
-	}
 	r := newRange(t)
 	points := killPoints()
 	for _, p := range points {

@@ -213,9 +213,6 @@ func dial(t *testing.T, d *worker.Daemon) *bkclient.Client {
 // must be the same, to the last byte of the manifest.
 func TestVerify(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("starts daemons")
-	}
 	files, err := filepath.Glob("testdata/verify/*.txtar")
 	if err != nil || len(files) < 45 {
 		t.Fatalf("%d cases, %v", len(files), err)
@@ -500,9 +497,6 @@ func (v *verifier) verify(t *testing.T, f fleet.Fleet, sample int, lenient bool)
 // took their shared layers from an earlier run, and one that is not appended.
 func TestVerifyFleet(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("starts a daemon")
-	}
 	const n, before = 20, 5
 	v := newVerifier(t)
 	set, err := testfleet.Bases(t.Context(), testfleet.Options{Host: v.host, N: n, Seed: 2, Scale: 0.01, Envs: true, Docker: 3, Index: 3, Zstd: 3})
@@ -548,9 +542,6 @@ func TestVerifyFleet(t *testing.T) {
 // told.
 func TestVerifyFinds(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("starts a daemon")
-	}
 	v := newVerifier(t)
 	dir := v.dockerfile("ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nCOPY --link a.txt b.txt /opt/\nLABEL a=b\n", map[string]string{"a.txt": "a\n", "b.txt": "b\n"})
 	f := v.fleet(dir, "tampered")
