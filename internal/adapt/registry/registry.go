@@ -88,8 +88,9 @@ type Store struct {
 	mu    sync.Mutex
 	hosts map[string]*host
 
-	fetching keyed[graph.Digest] // documents
-	keying   keyed[graph.Digest] // manifests whose key is being read
+	resolving keyed[string]       // references by tag that were never resolved
+	fetching  keyed[graph.Digest] // documents
+	keying    keyed[graph.Digest] // manifests whose key is being read
 
 	views views
 	// sentKeys are the keys in labels of configs that were uploaded, by digest.

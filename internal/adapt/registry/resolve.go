@@ -18,7 +18,9 @@ var errNotAtHand = errors.New("not at hand")
 // Resolve finds a base image for a platform (OS/ARCH[/VARIANT]). A reference by
 // tag costs one HEAD, one by digest nothing; the manifest, that of the platform
 // when it is an index, and the config are fetched when no earlier call, in this
-// process or another, has left them in the facts folder. Mirrors are tried
+// process or another, has left them in the facts folder. A tag that no earlier
+// call has resolved is asked for its manifest at once, without the HEAD: where
+// pulls are counted that is one either way. Mirrors are tried
 // first. A reference or platform that does not exist is an error of kind
 // [diag.File]; the former is [ErrNotFound].
 func (s *Store) Resolve(ctx context.Context, ref, platform string) (*fact.Base, error) {
@@ -77,11 +79,7 @@ func (s *Store) resolve(ctx context.Context, ref, platform string) (*fact.Base, 
 	what := "resolve " + t.String()
 	d := graph.Digest(t.digest)
 	if d == "" {
-		err := s.pull(ctx, t.place, func(at place) error {
-			d, err = s.head(ctx, target{place: at, tag: t.tag}, what)
-			return err
-		})
-		if err != nil {
+		if d, err = s.latest(ctx, t, what); err != nil {
 			return nil, place{}, missing(what, err)
 		}
 	}
@@ -91,12 +89,32 @@ func (s *Store) resolve(ctx context.Context, ref, platform string) (*fact.Base, 
 	if err != nil {
 		return nil, place{}, missing(what, err)
 	}
-	if t.tag != "" {
-		if err := s.facts.setTag(t.String(), d); err != nil {
-			return nil, place{}, err
+	return b, t.place, nil
+}
+
+// latest asks what a tag means now and keeps the answer: by HEAD when it was
+// resolved before, else by reading the manifest, which is wanted then. Of several
+// first calls one reads it.
+func (s *Store) latest(ctx context.Context, t target, what string) (d graph.Digest, err error) {
+	ask := s.head
+	if s.facts.tag(t.String()) == "" {
+		done, err := s.resolving.enter(ctx, t.String())
+		if err != nil {
+			return "", interrupted(ctx, what)
+		}
+		defer done()
+		if s.facts.tag(t.String()) == "" {
+			ask = s.getTag
 		}
 	}
-	return b, t.place, nil
+	err = s.pull(ctx, t.place, func(at place) error {
+		d, err = ask(ctx, target{place: at, tag: t.tag}, what)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	return d, s.facts.setTag(t.String(), d)
 }
 
 // missing makes a base that does not exist the fault of who named it.
@@ -208,13 +226,10 @@ func acceptManifests() http.Header { return http.Header{"Accept": {accepted()}} 
 // the manifest.
 func (s *Store) head(ctx context.Context, t target, what string) (graph.Digest, error) {
 	var d graph.Digest
-	c := call{
-		what: what, host: t.host, grant: grant{repo: t.repo}, method: http.MethodHead, header: acceptManifests,
-		url: t.url("manifests", t.id()), want: []int{http.StatusOK},
-		read: func(resp *http.Response) error {
-			d = graph.Digest(resp.Header.Get("Docker-Content-Digest"))
-			return nil
-		},
+	c := byTag(t, http.MethodHead, what)
+	c.read = func(resp *http.Response) error {
+		d = graph.Digest(resp.Header.Get("Docker-Content-Digest"))
+		return nil
 	}
 	err := s.do(ctx, c)
 	if err == nil && valid(d) {
@@ -224,11 +239,34 @@ func (s *Store) head(ctx context.Context, t target, what string) (graph.Digest, 
 	if err != nil && !(errors.As(err, &e) && (e.status == http.StatusMethodNotAllowed || e.status == http.StatusBadRequest)) {
 		return "", err
 	}
+	return s.getTag(ctx, t, what)
+}
+
+// getTag reads the manifest under a tag, keeps it, and returns its digest: the
+// one that the registry states, which the content must have, else SHA-256.
+func (s *Store) getTag(ctx context.Context, t target, what string) (graph.Digest, error) {
 	var data []byte
-	c.method, c.read = http.MethodGet, keep(&data, maxDocument)
+	var d graph.Digest
+	c := byTag(t, http.MethodGet, what)
+	c.read = func(resp *http.Response) error {
+		if err := keep(&data, maxDocument)(resp); err != nil {
+			return err
+		}
+		if d = graph.Digest(resp.Header.Get("Docker-Content-Digest")); !valid(d) {
+			d = digestOf(data)
+		}
+		return verify(d, data)
+	}
 	if err := s.do(ctx, c); err != nil {
 		return "", err
 	}
-	d = digestOf(data)
 	return d, s.facts.keep(d, data)
+}
+
+// byTag is a request for the manifest under a tag.
+func byTag(t target, method, what string) call {
+	return call{
+		what: what, host: t.host, grant: grant{repo: t.repo}, method: method, header: acceptManifests,
+		url: t.url("manifests", t.id()), want: []int{http.StatusOK},
+	}
 }
