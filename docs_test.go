@@ -324,6 +324,12 @@ func newConsole(t *testing.T) *console {
 	if err := os.Symlink(self, filepath.Join(bin, "lapstrake")); err != nil {
 		t.Fatal(err)
 	}
+	for _, tool := range []string{"buildkitd", "runc"} {
+		path, err := filepath.Abs(filepath.Join("bin", tool))
+		if err := errors.Join(err, os.Symlink(path, filepath.Join(bin, tool))); err != nil {
+			t.Fatal(err)
+		}
+	}
 	home := t.TempDir()
 	buildx, err := filepath.Abs("bin/buildx")
 	if err != nil {
