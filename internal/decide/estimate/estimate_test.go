@@ -88,7 +88,7 @@ func TestWallOfEqualImages(t *testing.T) {
 		w.End(fmt.Sprint(i), now, true)
 	}
 	got, ok := w.Wall(now, one(10))
-	want := journal.Interval[int64]{Low: int64(now + 480*time.Second), Value: int64(now + 600*time.Second), High: int64(now + 720*time.Second)}
+	want := journal.Interval[int64]{Low: int64(now + 450*time.Second), Value: int64(now + 600*time.Second), High: int64(now + 750*time.Second)}
 	if diff := cmp.Diff(want, got); !ok || diff != "" || w.Done() != 2 {
 		t.Errorf("%t, after %d images (-want +got):\n%s", ok, w.Done(), diff)
 	}

@@ -12,13 +12,11 @@ import (
 const (
 	// drift is by how much a machine or a registry may change its pace in the rest
 	// of a run, as the half-width of an interval, relative. The engine's TestForecast
-	// measures it: on a busy machine nine runs of 60 images were off by 1 to 17 %.
-	drift = 0.2
+	// measures it, and TestWallOfRuns what it and the rest hold.
+	drift = 0.25
 	// longer is what an image that runs is thought to take in all when none that
 	// is done took as long as it does already, as a multiple of its time so far.
 	longer = 1.3
-	// ramp is the part of the present pace below which an image ran beside few.
-	ramp = 0.75
 	// beside is how many parts to either side of one stand for it.
 	beside = 2
 )
@@ -209,26 +207,45 @@ func (c *costs) variance() (near, apart float64) {
 	return near, apart
 }
 
-// pace is the number of images that run at once by now.
-type pace float64
+// pace is the number of images that run at once by now, and how much they are in
+// each other's way.
+type pace struct {
+	now   float64
+	crowd float64 // 0: each goes as fast as alone, 1: they only share what a machine can do
+}
 
 // cost is the time that an image took up, per unit of its weight: each second
 // shared by those that ran in it. One that ran while fewer did, at the beginning,
-// took up more than it will be when it is made beside others, unless those only
-// share what a machine can do; as nobody knows which, half way between is taken.
+// took up more than it will be when it is made beside others.
 func (p pace) cost(t task) float64 {
-	few := math.Min(1, t.beside/(ramp*float64(p)))
-	return t.took / t.beside * math.Sqrt(few) / t.Weight
+	few := math.Min(1, t.beside/p.now)
+	return t.took / t.beside * math.Pow(few, 1-p.crowd) / t.Weight
 }
 
-func (w *Work) pace() pace {
-	recent := w.done[len(w.done)-max(2, len(w.done)/3):]
-	var sum float64
-	for _, t := range recent {
-		sum += t.beside
+// crowding is the exponent by which an image's time grows with the number of
+// those that run beside it. Neighbours in the order, which are alike, tell it when
+// they ran beside other numbers: least squares through the origin of the
+// differences of logarithms, drawn towards half way with the weight of a normal
+// prior.
+func (w *Work) crowding() float64 {
+	byOrder := slices.SortedFunc(slices.Values(w.done), func(a, b task) int { return cmp.Compare(a.Order, b.Order) })
+	var xx, xy, yy float64
+	for i := 1; i < len(byOrder); i++ {
+		a, b := byOrder[i-1], byOrder[i]
+		x := math.Log(b.beside / a.beside)
+		y := math.Log(b.took * a.Weight / (a.took * b.Weight))
+		xx, xy, yy = xx+x*x, xy+x*y, yy+y*y
 	}
-	return pace(sum / float64(len(recent)))
+	const prior, spread = 0.5, 0.35
+	if xx == 0 {
+		return prior
+	}
+	noise := math.Max(0, yy-xy*xy/xx) / float64(len(byOrder)) // of a difference
+	trust := spread * spread / (spread*spread + noise/xx)
+	return math.Min(1, math.Max(0, prior+trust*(xy/xx-prior)))
 }
+
+func (w *Work) pace() pace { return pace{now: float64(w.beside), crowd: w.crowding()} }
 
 // t95 is the 95 % quantile of Student's t with df degrees of freedom, by the
 // expansion of Cornish and Fisher (Abramowitz and Stegun, 26.7.5); below 2

@@ -20,6 +20,7 @@ type Work struct {
 	open    map[string]task
 	done    []task
 	running int
+	beside  int     // that ran when the last one began, itself included
 	shared  float64 // seconds, each divided by the number of images that ran then
 	last    time.Duration
 }
@@ -42,6 +43,7 @@ func (w *Work) Start(image string, p Place, now time.Duration) {
 	if _, ok := w.open[image]; !ok {
 		w.running++
 	}
+	w.beside = w.running
 	w.open[image] = task{Place: p, at: now, shared: w.shared}
 }
 
