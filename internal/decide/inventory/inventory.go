@@ -1,0 +1,115 @@
+// Package inventory lists what a run published, image by image, and makes the
+// lock file of it.
+package inventory
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/lapstrake/lapstrake/internal/decide/summary"
+	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/graph"
+	"github.com/lapstrake/lapstrake/internal/model/plan"
+)
+
+// LockVersion is the version of [Lock]'s JSON form. It grows when an old reader
+// would misread a new file; a new field alone does not make it grow.
+const LockVersion = 1
+
+// Published is one image on one platform as a registry has it.
+type Published struct {
+	Image    string `json:"image"`
+	Platform string `json:"platform"`
+	// Digest is the manifest's; empty when the run does not know it.
+	Digest graph.Digest `json:"digest,omitempty"`
+	// Tags are full references, in the order of the fleet file.
+	Tags []string `json:"tags"`
+	// Base is the declared reference, BaseDigest what it resolved to.
+	Base       string       `json:"base"`
+	BaseDigest graph.Digest `json:"baseDigest,omitempty"`
+	// Key is the content key.
+	Key string `json:"key,omitempty"`
+}
+
+// State is what became of an image in a run, in the words of the summary.
+type State string
+
+// The states. Built, retagged and skipped images are published.
+const (
+	Built    State = "built"
+	Retagged State = "retagged"
+	Skipped  State = "skipped"
+	Failed   State = "failed"
+	Pending  State = "pending"
+)
+
+// Image is one image of a run.
+type Image struct {
+	State State `json:"state"`
+	Published
+}
+
+// Of lists the images that a run planned, in the plan's order, with what its
+// summary says of each. An image that is not published has no digest, and its
+// tags are those that it was to have. s must have been folded, not decoded.
+func Of(p *plan.Plan, s *summary.Summary) []Image {
+	out := make([]Image, len(p.Units))
+	for i, u := range p.Units {
+		is := s.Units[u.Image]
+		out[i] = Image{stateOf(is), Published{Image: u.Image, Platform: u.Platform, Tags: u.Tags, Base: u.Base, BaseDigest: u.BaseDigest, Key: u.Key}}
+		if out[i].published() {
+			out[i].Digest = is.Digest
+		}
+	}
+	return out
+}
+
+func stateOf(u summary.UnitState) State {
+	switch {
+	case u.State == summary.Published && u.Action == string(plan.Retag):
+		return Retagged
+	case u.State == summary.Published:
+		return Built
+	case u.State == summary.Skipped:
+		return Skipped
+	case u.State == summary.Failed:
+		return Failed
+	}
+	return Pending
+}
+
+func (i Image) published() bool { return i.State != Failed && i.State != Pending }
+
+// Lock pins every image of a fleet to its digest. Equal content gives equal
+// bytes, whichever run published it: there is no time, no id of a run and no
+// state in it, and images are sorted by id and platform.
+type Lock struct {
+	V      int         `json:"v"`
+	Fleet  string      `json:"fleet"`
+	Images []Published `json:"images"`
+}
+
+// NewLock makes the lock file of a run's images. An image without a digest is an
+// error of kind [diag.Step]: a lock that lacks an image locks nothing.
+func NewLock(fleet string, images []Image) (*Lock, error) {
+	l := &Lock{V: LockVersion, Fleet: fleet, Images: make([]Published, 0, len(images))}
+	var missing []string
+	for _, i := range images {
+		if i.Digest == "" {
+			missing = append(missing, i.Image+" ("+string(i.State)+")")
+			continue
+		}
+		l.Images = append(l.Images, i.Published)
+	}
+	if n := len(missing); n > 0 {
+		return nil, diag.Errorf(diag.Step, "build until every image is in place, without `--skip=tag`, which does not ask for digests",
+			"%d of %d images have no digest in this run, the first is %s", n, len(images), missing[0])
+	}
+	slices.SortFunc(l.Images, func(a, b Published) int {
+		if c := strings.Compare(a.Image, b.Image); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Platform, b.Platform)
+	})
+	return l, nil
+}
