@@ -66,8 +66,12 @@ var own = map[string]string{"internal/adapt/runlog": "internal/run"}
 type file struct {
 	path string
 	ast  *ast.File
+	fset *token.FileSet
 	test bool
 }
+
+// line is where a node of the file is.
+func (f file) line(n ast.Node) int { return f.fset.Position(n.Pos()).Line }
 
 func (f file) imports() []string {
 	var out []string
@@ -98,7 +102,7 @@ func sources(t *testing.T) []file {
 		if err != nil {
 			return err
 		}
-		out = append(out, file{filepath.ToSlash(p), f, strings.HasSuffix(p, "_test.go") || strings.HasSuffix(path.Dir(filepath.ToSlash(p)), "test") || strings.HasPrefix(p, "internal/testfleet") || strings.HasPrefix(p, "bench")})
+		out = append(out, file{filepath.ToSlash(p), f, fset, strings.HasSuffix(p, "_test.go") || strings.HasSuffix(path.Dir(filepath.ToSlash(p)), "test") || strings.HasPrefix(p, "internal/testfleet") || strings.HasPrefix(p, "bench")})
 		return nil
 	})
 	if err != nil {

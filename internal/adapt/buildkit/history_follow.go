@@ -239,7 +239,7 @@ func (f *Follower) follow(ctx context.Context, b *followed) {
 	out.Inputs = inputs
 	switch {
 	case !ended:
-		out.Err = diag.Errorf(diag.Infra, "", "the end of the solve was not seen: %w", ErrLost)
+		out.Err = diag.Errorf(diag.Infra, "see what the command said of it", "the end of the solve was not seen: %w", ErrLost)
 	default:
 		out.Err = outcome(r, out, steps)
 	}

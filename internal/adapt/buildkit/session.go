@@ -110,14 +110,14 @@ func openLocals(locals map[string]Local) (filesync.StaticDirSource, error) {
 	for _, name := range slices.Sorted(maps.Keys(locals)) {
 		base, err := fsutil.NewFS(locals[name].Dir)
 		if err != nil {
-			return nil, diag.Errorf(diag.File, "", "context %q: %w", name, err)
+			return nil, diag.Errorf(diag.File, "name a folder that can be read", "context %q: %w", name, err)
 		}
 		dirs[name], err = fsutil.NewFilterFS(base, &fsutil.FilterOpt{Map: func(_ string, st *fstypes.Stat) fsutil.MapResult {
 			st.Uid, st.Gid = 0, 0
 			return fsutil.MapResultKeep
 		}})
 		if err != nil {
-			return nil, diag.Errorf(diag.File, "", "context %q: %w", name, err)
+			return nil, diag.Errorf(diag.File, "name a folder that can be read", "context %q: %w", name, err)
 		}
 	}
 	return dirs, nil

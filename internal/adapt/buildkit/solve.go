@@ -63,7 +63,7 @@ func (s *Session) Solve(ctx context.Context, job plan.Job, record func(journal.S
 	}
 	built := plan.Built{Digest: graph.Digest(resp.ExporterResponse[exptypes.ExporterImageDigestKey])}
 	if job.Repo != "" && built.Digest == "" {
-		return plan.Built{}, diag.Errorf(diag.Infra, "", "%s: the daemon reported no digest for %s", op, job.Repo)
+		return plan.Built{}, diag.Errorf(diag.Infra, "use the daemon that lapstrake brings, or a newer BuildKit", "%s: the daemon reported no digest for %s", op, job.Repo)
 	}
 	return built, nil
 }

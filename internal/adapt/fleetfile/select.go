@@ -219,7 +219,7 @@ func (b *builder) meant() []fleet.Image {
 		f := where.failed[0]
 		p.err = errors.Join(p.err, diag.Errorf(diag.Usage, f.help, "--where: %s (in the row at %s)", f.message, f.row))
 	case len(selected.Images) == 0:
-		p.err = errors.Join(p.err, diag.Errorf(diag.Usage, "", "--where: none of %d images is meant", len(b.images)))
+		p.err = errors.Join(p.err, diag.Errorf(diag.Usage, "compare with a value that a row has", "--where: none of %d images is meant", len(b.images)))
 	}
 	return selected.Images
 }

@@ -54,7 +54,7 @@ func TestSelectFromOutside(t *testing.T) {
 		{[]string{"nothing-like-it"}, "", "no image is named nothing-like-it", "ids are in the fleet file, or in the files that it names"},
 		{nil, "eqq .id 1", "--where: there is no function eqq", "the functions are contains, default, fileSHA, hasPrefix, hasSuffix, html, join, js, lower, printf, replace, repoName, sha7, slug, slugFirst, split, swebench, swegym, trimPrefix, trimSuffix, upper, urlquery"},
 		{nil, `eq .lang "go"`, "--where: there is no field lang (in the row at fleet.yaml:3:12)", "the fields are args, base, id, index, row"},
-		{[]string{"a*"}, `eq .lang "rust"`, "--where: none of 4 images is meant", ""},
+		{[]string{"a*"}, `eq .lang "rust"`, "--where: none of 4 images is meant", "compare with a value that a row has"},
 		{nil, " ", "--where: the condition is empty", `a condition looks like eq .meta.repo "django/django"`},
 	} {
 		_, err := load(fleet.Selection{IDs: tt.ids}, tt.where)

@@ -36,7 +36,7 @@ func (r *Repo) Commit(ctx context.Context, hash string) (Commit, error) {
 	for c, err := range r.list(ctx, "--no-walk", hash) {
 		return c, err
 	}
-	return Commit{}, diag.Errorf(diag.Infra, "", "git repository %s: nothing is said of commit %s", r.name, hash)
+	return Commit{}, diag.Errorf(diag.Infra, "is the repository whole? git fsck tells", "git repository %s: nothing is said of commit %s", r.name, hash)
 }
 
 // Log lists the commits that are in to and not in from, parents before

@@ -73,7 +73,7 @@ func Start(ctx context.Context, o Options) (*Registry, error) {
 		return nil, err
 	}
 	if o.Root == "" {
-		return nil, diag.Errorf(diag.Usage, "", "local registry: no folder given")
+		return nil, diag.Errorf(diag.Usage, "name the folder that it keeps images in", "local registry: no folder given")
 	}
 	root, err := filepath.Abs(o.Root)
 	if err != nil {

@@ -87,7 +87,7 @@ func lock(ctx context.Context, p fleet.Prepare, path string) (func(), error) {
 	case err != nil:
 		return nil, diag.Wrap(diag.Infra, "prepare "+p.Name+": lock", err)
 	case !ok:
-		return nil, diag.Errorf(diag.Infra, "", "prepare %s: lock %s is held", p.Name, path)
+		return nil, diag.Errorf(diag.Infra, "wait for the other run of the command, or stop it", "prepare %s: lock %s is held", p.Name, path)
 	}
 	return func() { _ = l.Close() }, nil
 }

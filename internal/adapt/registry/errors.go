@@ -18,6 +18,9 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 )
 
+// notARegistry helps with an answer that breaks the protocol.
+const notARegistry = "is that address a registry? `lapstrake doctor --registry REF` tells what it can do"
+
 // statusError is an answer that is not what was asked for.
 type statusError struct {
 	status int

@@ -224,7 +224,7 @@ func sumOf(d graph.Digest, h hash.Hash) graph.Digest {
 func verify(d graph.Digest, data []byte) error {
 	h, ok := hasher(d)
 	if !ok {
-		return diag.Errorf(diag.Infra, "", "digest %q is not valid", string(d))
+		return diag.Errorf(diag.Infra, notARegistry, "digest %q is not valid", string(d))
 	}
 	h.Write(data)
 	if got := sumOf(d, h); got != d {

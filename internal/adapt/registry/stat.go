@@ -121,7 +121,7 @@ func (s *Store) Tags(ctx context.Context, repo string) (map[string]bool, error) 
 		}
 		next = link
 	}
-	return nil, diag.Errorf(diag.Infra, "", "list tags of %s: the list does not end", at)
+	return nil, diag.Errorf(diag.Infra, notARegistry, "list tags of %s: the list does not end", at)
 }
 
 // page fetches one page of tags and the URL of the next.
@@ -148,7 +148,7 @@ func (s *Store) page(ctx context.Context, at place, from *url.URL) (tags []strin
 		Tags []string `json:"tags"`
 	}
 	if err := json.NewDecoder(bytes.NewReader(data)).Decode(&doc); err != nil {
-		return nil, nil, diag.Errorf(diag.Infra, "", "%s: answer is not JSON: %w", c.what, err)
+		return nil, nil, diag.Errorf(diag.Infra, notARegistry, "%s: answer is not JSON: %w", c.what, err)
 	}
 	if link == "" {
 		return doc.Tags, nil, nil

@@ -43,7 +43,7 @@ func (s *Store) copyManifest(ctx context.Context, from, to string, d graph.Diges
 	}
 	var doc document
 	if err := json.Unmarshal(data, &doc); err != nil {
-		return diag.Errorf(diag.Infra, "", "manifest %s of %s: %w", d, from, err)
+		return diag.Errorf(diag.Infra, notARegistry, "manifest %s of %s: %w", d, from, err)
 	}
 	for _, c := range doc.Manifests {
 		if err := s.copyManifest(ctx, from, to, c.Digest, ""); err != nil {
@@ -97,7 +97,7 @@ func (s *Store) weigh(ctx context.Context, repo string, d graph.Digest, sizes ma
 	}
 	var doc document
 	if err := json.Unmarshal(data, &doc); err != nil {
-		return diag.Errorf(diag.Infra, "", "manifest %s of %s: %w", d, repo, err)
+		return diag.Errorf(diag.Infra, notARegistry, "manifest %s of %s: %w", d, repo, err)
 	}
 	sizes[d] = int64(len(data))
 	for _, c := range doc.Manifests {
@@ -160,7 +160,7 @@ func (s *Store) Repositories(ctx context.Context, host string) ([]string, error)
 		}
 		var list struct{ Repositories []string }
 		if err := json.Unmarshal(data, &list); err != nil {
-			return nil, diag.Errorf(diag.Infra, "", "list the repositories of %s: %w", host, err)
+			return nil, diag.Errorf(diag.Infra, notARegistry, "list the repositories of %s: %w", host, err)
 		}
 		if len(list.Repositories) == 0 || slices.Contains(out, list.Repositories[0]) {
 			return out, nil

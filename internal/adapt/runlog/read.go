@@ -104,7 +104,7 @@ func (s *scanner) next() (journal.Event, error) {
 	s.seq, s.lost = e.Seq, false
 	if gap {
 		s.held = &e
-		return journal.Event{}, diag.Errorf(diag.Infra, "", "%s:%d: event %d after event %d", s.name, s.line, e.Seq, last)
+		return journal.Event{}, diag.Errorf(diag.Infra, "some of the journal is missing: the disk is damaged, or the file was changed", "%s:%d: event %d after event %d", s.name, s.line, e.Seq, last)
 	}
 	return e, nil
 }

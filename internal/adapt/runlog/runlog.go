@@ -142,7 +142,7 @@ func makeDir(state, id string) (dir, made string, err error) {
 		case fresh && errors.Is(err, fs.ErrExist):
 			continue // somebody took this instant; the next one is free
 		case errors.Is(err, fs.ErrExist):
-			return "", "", diag.Errorf(diag.Usage, "", "run %s exists", id)
+			return "", "", diag.Errorf(diag.Usage, "give the new run another id", "run %s exists", id)
 		}
 		return "", "", diag.Wrap(diag.Infra, "create run "+id, err)
 	}

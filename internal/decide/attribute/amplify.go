@@ -57,7 +57,7 @@ type Amplification struct {
 func Amplify(a Amplifier) (Amplification, error) {
 	for _, r := range []Reading{a.Reference, a.Last, a.Doubled} {
 		if !(r.Cost > 0 && r.Bytes > 0) || math.IsInf(r.Cost+r.Bytes, 0) {
-			return Amplification{}, diag.Errorf(diag.Usage, "", "attribute: a reading is not above 0")
+			return Amplification{}, diag.Errorf(diag.Usage, "choose a metric that is above 0 in every cell", "attribute: a reading is not above 0")
 		}
 	}
 	what := a.What

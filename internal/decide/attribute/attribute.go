@@ -160,7 +160,7 @@ func Explain(in Input) (Answer, error) {
 
 func (in Input) check() error {
 	bad := func(format string, args ...any) error {
-		return diag.Errorf(diag.Usage, "", "attribute: "+format, args...)
+		return diag.Errorf(diag.Usage, "every combination of the levels needs a cell with a reading", "attribute: "+format, args...)
 	}
 	n := len(in.Factors)
 	if n < 1 || n > MaxFactors {

@@ -165,16 +165,19 @@ func (s *Search) Step(e Event) ([]Probe, error) {
 	return out, nil
 }
 
+// changedLog helps with events that no search has written.
+const changedLog = "the log was changed: replay one as it was written, or begin anew with `lapstrake lab bisect`"
+
 func (s *Search) take(e Event) error {
 	if (e.Kind == Begin) != (s.groups == nil) {
-		return diag.Errorf(diag.Usage, "", "bisect: a log has one beginning, which comes first")
+		return diag.Errorf(diag.Usage, changedLog, "bisect: a log has one beginning, which comes first")
 	}
 	if e.Kind == Begin {
 		return s.begin(e.Plan)
 	}
 	at, ok := s.index[e.At]
 	if !ok {
-		return diag.Errorf(diag.Usage, "", "bisect: %q is no checkpoint of the plan", e.At)
+		return diag.Errorf(diag.Usage, changedLog, "bisect: %q is no checkpoint of the plan", e.At)
 	}
 	g := &s.groups[at.group]
 	switch {
@@ -184,16 +187,16 @@ func (s *Search) take(e Event) error {
 	case g.skipped[at.member]:
 		return nil
 	case e.Kind != Measured && e.Kind != Untestable:
-		return diag.Errorf(diag.Usage, "", "bisect: there is no event %q", e.Kind)
+		return diag.Errorf(diag.Usage, changedLog, "bisect: there is no event %q", e.Kind)
 	case math.IsNaN(e.Value) || math.IsInf(e.Value, 0):
-		return diag.Errorf(diag.Usage, "", "bisect: the value of %s is not a number", e.At)
+		return diag.Errorf(diag.Usage, changedLog, "bisect: the value of %s is not a number", e.At)
 	}
 	a := &g.first
 	if e.Fresh {
 		a = &g.again
 	}
 	if a.given || e.Fresh && !g.first.known() {
-		return diag.Errorf(diag.Usage, "", "bisect: nobody asked for %s again", e.At)
+		return diag.Errorf(diag.Usage, changedLog, "bisect: nobody asked for %s again", e.At)
 	}
 	*a = answer{given: true, value: e.Value}
 	if e.Kind == Untestable {
@@ -223,7 +226,7 @@ func (g *group) speaker() string {
 
 func (s *Search) begin(p *Plan) error {
 	if p == nil {
-		return diag.Errorf(diag.Usage, "", "bisect: a beginning has a plan")
+		return diag.Errorf(diag.Usage, changedLog, "bisect: a beginning has a plan")
 	}
 	if err := Check(*p, nil); err != nil {
 		return err

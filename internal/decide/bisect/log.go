@@ -30,7 +30,7 @@ func Decode(data []byte) ([]Event, error) {
 		}
 		var e Event
 		if err := json.Unmarshal(line, &e); err != nil {
-			return nil, diag.Errorf(diag.File, "", "bisect log, line %d: %w", i+1, err)
+			return nil, diag.Errorf(diag.File, changedLog, "bisect log, line %d: %w", i+1, err)
 		}
 		out = append(out, e)
 	}

@@ -197,7 +197,7 @@ func (r Report) Err() error {
 	kinds := map[Status]diag.Kind{Invalid: diag.Evidence, Fail: diag.Gate, Unknown: diag.Undecided}
 	words := map[Status]string{Invalid: "invalid", Fail: "failed", Unknown: "undecided"}
 	if len(r.Findings) == 0 {
-		return diag.Errorf(diag.Undecided, "", "gate: there are no claims")
+		return diag.Errorf(diag.Undecided, "write some under gates: in the lab file", "gate: there are no claims")
 	}
 	count := map[Status]int{}
 	worst, bad := diag.Undecided, false

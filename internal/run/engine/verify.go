@@ -74,7 +74,7 @@ func (e *Engine) Verify(ctx context.Context, sample int, lenient bool) ([]Verifi
 	})
 	e.background.Wait()
 	if ctx.Err() != nil {
-		return out, diag.Errorf(diag.Interrupted, "", "verify: %w", context.Cause(ctx))
+		return out, diag.Errorf(diag.Interrupted, "run the same command again", "verify: %w", context.Cause(ctx))
 	}
 	return out, verifyVerdict(out)
 }

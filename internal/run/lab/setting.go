@@ -129,7 +129,7 @@ func (l *Lab) prepareFleet(ctx context.Context, s *setting) error {
 	}
 	p := planner.Make(*in)
 	if len(p.Units) == 0 || len(p.Units[0].Tags) == 0 {
-		return diag.Errorf(diag.File, "", "the fleet has no images")
+		return diag.Errorf(diag.File, "check the instance list and what the lab file selects of it", "the fleet has no images")
 	}
 	s.host, _, _ = strings.Cut(p.Units[0].Tags[0], "/")
 	s.images = string(digestOf(slices.Sorted(slices.Values(ids))))

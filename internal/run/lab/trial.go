@@ -150,7 +150,7 @@ func (l *Lab) startFrom(ctx context.Context, t trials.Trial, c experiment.Cell) 
 	}
 	o := a.outcome(trials.Trial{ID: "seed/" + t.Seed, Cell: cold.ID()}, l.expected(cold, nil))
 	if len(o.Faults) > 0 {
-		return nil, diag.Errorf(diag.Evidence, "", "seed %s is not what it has to be: %s", t.Seed, o.Faults[0].Detail)
+		return nil, diag.Errorf(diag.Evidence, "remove its folder, and run the lab again", "seed %s is not what it has to be: %s", t.Seed, o.Faults[0].Detail)
 	}
 	if o.Exit != 0 {
 		return nil, diag.Errorf(diag.Step, "see "+a.log(), "seed %s: its build ended with exit code %d", t.Seed, o.Exit)

@@ -119,7 +119,7 @@ func (d *Daemon) Alive(ctx context.Context) error {
 		if d.err != nil {
 			return d.err
 		}
-		return diag.Errorf(diag.Infra, "", "%s: it was stopped", op)
+		return diag.Errorf(diag.Infra, "run the same command again", "%s: it was stopped", op)
 	default:
 	}
 	if ask.Err() != nil && ctx.Err() == nil {

@@ -106,11 +106,7 @@ func (f *fleetFlags) loadBake(ctx context.Context, a *app, path string) (*fleet.
 		for _, im := range fl.Images {
 			ids = append(ids, im.ID)
 		}
-		help := ""
-		if near := diag.Nearest(unknown[0], ids); near != "" {
-			help = "did you mean " + near + "?"
-		}
-		return nil, diag.Errorf(diag.Usage, help, "no target is named %s", strconv.Quote(unknown[0]))
+		return nil, diag.Errorf(diag.Usage, diag.Suggest(unknown[0], "there are", ids), "no target is named %s", strconv.Quote(unknown[0]))
 	}
 	return &selected, nil
 }

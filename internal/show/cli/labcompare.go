@@ -100,7 +100,7 @@ func (a *app) labCompare(ctx context.Context, args []string, dir string, names [
 		v.Pairs = append(v.Pairs, c)
 		for _, s := range []answer.Side{c.A, c.B} {
 			if len(s.Trials) == 0 {
-				lacks = answer.Worst(lacks, diag.Errorf(diag.Undecided, "", "no trial of %s counts", s.Cell))
+				lacks = answer.Worst(lacks, diag.Errorf(diag.Undecided, "run its trials; `lapstrake lab report` says why some do not count", "no trial of %s counts", s.Cell))
 			}
 		}
 	}
@@ -162,7 +162,7 @@ func (a *app) labAttribute(ctx context.Context, args []string, dir, name, temper
 	}
 	var open error
 	if got.Verdict == attribute.Open || got.Verdict == attribute.Unknown {
-		open = diag.Errorf(diag.Undecided, "", "what changes %s is not told yet", got.Metric)
+		open = diag.Errorf(diag.Undecided, "run the trials that it says are lacking", "what changes %s is not told yet", got.Metric)
 	}
 	return answer.Worst(open, evidence)
 }
