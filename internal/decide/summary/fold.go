@@ -205,6 +205,7 @@ func (s *Summary) clock(e *journal.Event) {
 func (s *Summary) runStarted(d journal.RunData) {
 	s.Starts++
 	s.Run, s.Fleet, s.Observed = d.Run, d.Fleet, d.Observed
+	s.File, s.Namespace = d.File, d.Namespace
 	s.versions(d.Versions)
 }
 

@@ -27,6 +27,10 @@ type Summary struct {
 	// Observed is true when another program's builds were recorded, which nobody
 	// planned; Fleet is its command line.
 	Observed bool `json:"observed,omitempty"`
+	// File is the fleet file's absolute path, Namespace where what is published was
+	// moved to. Runs of earlier versions have no File.
+	File      string `json:"file,omitempty"`
+	Namespace string `json:"namespace,omitempty"`
 	// Starts is how often the run was started; more than one means resumed.
 	Starts int `json:"starts"`
 	// Started and Last are the times of the first and the last event.

@@ -88,6 +88,10 @@ type RunData struct {
 	// Observed runs were not planned: another program's builds were recorded.
 	// Fleet is then its command line.
 	Observed bool `json:"observed,omitempty"`
+	// File is the fleet file's absolute path, Namespace where the run moved what it
+	// publishes to. Runs of earlier versions have no File.
+	File      string `json:"file,omitempty"`
+	Namespace string `json:"namespace,omitempty"`
 }
 
 // WorkerData says which daemon a run uses.

@@ -37,6 +37,8 @@ type RecordOptions struct {
 	Fleet *fleet.Fleet
 	// Choices are the flags that make it another run: selection, namespace, force.
 	Choices string
+	// Namespace is where the fleet's references were moved to; "" when nowhere.
+	Namespace string
 	// Versions of the programs that take part, by name, as far as known.
 	Versions map[string]string
 	// New starts a new run although an unfinished one could go on.
@@ -71,7 +73,7 @@ func StartRecord(o RecordOptions) (*Record, error) {
 		return nil, err
 	}
 	r.Redactor().Add(secretValues(o.Fleet)...)
-	return r, r.Append(event(journal.RunStarted, "", journal.RunData{Run: r.ID(), Fleet: id, Command: os.Args, Resumed: r.Resumed, Versions: o.Versions}))
+	return r, r.Append(event(journal.RunStarted, "", journal.RunData{Run: r.ID(), Fleet: id, Command: os.Args, Resumed: r.Resumed, Versions: o.Versions, File: o.Fleet.File, Namespace: o.Namespace}))
 }
 
 // identity tells runs of the same fleet and choices from others.

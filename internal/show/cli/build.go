@@ -72,7 +72,7 @@ func (a *app) runBuild(ctx context.Context, b *buildFlags, args []string) error 
 	if note := limits.unmanaged(workers); note != "" {
 		fmt.Fprintln(a.Err, "note: "+note)
 	}
-	run, err := engine.StartRecord(engine.RecordOptions{State: state, Fleet: eng.Fleet, Choices: b.fleet.choices(), New: b.fresh, Versions: map[string]string{"lapstrake": Version}})
+	run, err := engine.StartRecord(engine.RecordOptions{State: state, Fleet: eng.Fleet, Choices: b.fleet.choices(), Namespace: b.fleet.namespace, New: b.fresh, Versions: map[string]string{"lapstrake": Version}})
 	if err != nil {
 		return err
 	}
