@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -62,6 +63,52 @@ func ReadLog(dir, unit, step string) (io.ReadCloser, error) {
 		}
 		parts = append(parts, &tornReader{d})
 		files = append(files, d.IOReadCloser(), f)
+	}
+}
+
+// LogTail returns the end of what this process wrote of the steps of a unit, at
+// most n bytes of it, secrets replaced. A line before each step's output names
+// it, and they come in the order in which they first wrote. What is gathered is
+// written out by the call.
+func (r *Run) LogTail(unit string, n int64) ([]byte, error) {
+	steps, err := r.logs.steps(unit)
+	if err != nil {
+		return nil, err
+	}
+	var out []byte
+	for _, step := range steps {
+		f, err := ReadLog(r.dir, r.redact.String(unit), step)
+		if err != nil {
+			return nil, err
+		}
+		end, err := readEnd(f, n)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return nil, diag.Wrap(diag.Infra, "log of "+step, err)
+		}
+		if len(out) > 0 && out[len(out)-1] != '\n' {
+			out = append(out, '\n')
+		}
+		out = append(append(out, step+"\n"...), end...)
+	}
+	return out[max(0, int64(len(out))-n):], nil
+}
+
+// readEnd reads the last n bytes of what r has.
+func readEnd(r io.Reader, n int64) ([]byte, error) {
+	var end []byte
+	buf := make([]byte, 32<<10)
+	for {
+		got, err := r.Read(buf)
+		end = append(end, buf[:got]...)
+		if int64(len(end)) > 2*n {
+			end = append(end[:0], end[int64(len(end))-n:]...)
+		}
+		if err == io.EOF {
+			return end[max(0, int64(len(end))-n):], nil
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 }
 
@@ -124,6 +171,7 @@ type logKey struct{ unit, step string }
 type stepLog struct {
 	mask masker
 	buf  []byte
+	nth  int    // of the logs, in the order of their first output
 	path string // empty until the first frame
 	size int64  // bytes of whole frames
 }
@@ -146,7 +194,7 @@ func (l *logs) write(unit, step string, p []byte) error {
 	k := l.key(unit, step)
 	s := l.open[k]
 	if s == nil {
-		s = &stepLog{}
+		s = &stepLog{nth: len(l.open)}
 		l.open[k] = s
 	}
 	before := len(s.buf)
@@ -170,6 +218,30 @@ func (l *logs) finish(unit, step string) error {
 		return l.end(k, s)
 	}
 	return nil
+}
+
+// steps writes out what is gathered of a unit's steps, and names those that
+// wrote anything.
+func (l *logs) steps(unit string) ([]string, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	unit = l.redact.String(unit)
+	var keys []logKey
+	var err error
+	for k, s := range l.open {
+		if k.unit == unit {
+			err = errors.Join(err, l.flush(k, s))
+			if s.path != "" {
+				keys = append(keys, k)
+			}
+		}
+	}
+	slices.SortFunc(keys, func(a, b logKey) int { return l.open[a].nth - l.open[b].nth })
+	var names []string
+	for _, k := range keys {
+		names = append(names, k.step)
+	}
+	return names, err
 }
 
 // close writes out the rest of every step's output.

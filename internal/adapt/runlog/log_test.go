@@ -135,3 +135,32 @@ func TestLogFailure(t *testing.T) {
 		t.Errorf("close: %v", err)
 	}
 }
+
+// What a unit's steps printed can be read while they go on printing.
+func TestLogTail(t *testing.T) {
+	run, err := Create(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer run.Close()
+	run.Redactor().Add("hunter2hunter2")
+	check := func(unit string, n int64, want string) {
+		t.Helper()
+		got, err := run.LogTail(unit, n)
+		if err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v, want %q", unit, got, err, want)
+		}
+	}
+	check("a", 100, "")
+	run.WriteLog("a", "RUN 1", []byte("one\ntwo"))
+	run.WriteLog("b", "RUN 1", []byte("other\n"))
+	run.WriteLog("a", "RUN 2", []byte("password hunter2"))
+	check("a", 100, "RUN 1\none\ntwo\nRUN 2\npassword ")
+	run.WriteLog("a", "RUN 2", []byte("hunter2!\n"))
+	run.WriteLog("a", "RUN 1", []byte(" and three\n"))
+	check("a", 100, "RUN 1\none\ntwo and three\nRUN 2\npassword ***!\n")
+	check("a", 8, "ord ***!\n"[1:])
+	run.WriteLog("a", "RUN 2", []byte(strings.Repeat("0123456789", 20000)))
+	check("a", 12, "890123456789")
+	check("b", 100, "RUN 1\nother\n")
+}

@@ -39,17 +39,28 @@ func (s *Scheduler) decide() []Action {
 			continue
 		}
 		out = append(out, s.protect(w)...)
-		blocked, acts := s.startShares(w)
-		out = append(out, acts...)
-		waits := blocked && !w.stale()
-		if s.open && (s.atRest(w) || !blocked && !(w.bounded() && len(w.shares) > 0)) {
-			images, acts := s.admit(w)
+		waits := true // in a pause there is time to give room back
+		if !s.held {
+			var acts []Action
+			waits, acts = s.begin(w)
 			out = append(out, acts...)
-			waits = waits || images
 		}
 		out = append(out, s.release(w, waits)...)
 	}
 	return out
+}
+
+// begin starts what may start on a worker. waits tells that something waits for
+// room there.
+func (s *Scheduler) begin(w *worker) (waits bool, out []Action) {
+	blocked, out := s.startShares(w)
+	waits = blocked && !w.stale()
+	if s.open && (s.atRest(w) || !blocked && !(w.bounded() && len(w.shares) > 0)) {
+		images, acts := s.admit(w)
+		out = append(out, acts...)
+		waits = waits || images
+	}
+	return waits, out
 }
 
 // protect cancels the youngest image of a worker whose disk is above its

@@ -53,7 +53,7 @@ func (j *judge) incident() {
 	at := time.Duration(rapid.IntRange(0, 600).Draw(t, "at")) * time.Second
 	later := at + time.Duration(rapid.IntRange(0, 1200).Draw(t, "for"))*time.Second
 	w := m.workers[rapid.IntRange(0, len(m.workers)-1).Draw(t, "where")]
-	switch rapid.SampledFrom([]string{"loss", "others", "shared", "failed"}).Draw(t, "what") {
+	switch rapid.SampledFrom([]string{"loss", "others", "shared", "failed", "pause"}).Draw(t, "what") {
 	case "loss":
 		m.after(at, func() {
 			if w.up {
@@ -69,6 +69,9 @@ func (j *judge) incident() {
 		n := rapid.Int64Range(0, 3000).Draw(t, "bytes of others") * mega
 		m.after(at, func() { w.others += n; m.readings() })
 		m.after(later, func() { w.others -= n; m.readings() })
+	case "pause":
+		m.after(at, func() { m.emit(journal.Paused, "", "", "", nil) })
+		m.after(later, func() { m.emit(journal.Unpaused, "", "", "", nil) })
 	case "shared":
 		reason := rapid.SampledFrom([]string{"", journal.RetryPassing, journal.RetryDisk}).Draw(t, "reason")
 		m.after(at, func() { j.failShared(reason) })

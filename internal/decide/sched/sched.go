@@ -13,9 +13,11 @@
 //     twice at a time;
 //   - a shared step starts once in the fleet, and again only when it failed in
 //     passing or its worker was lost before it was ready;
+//   - nothing starts between a Paused and its Unpaused; what runs goes on, and
+//     what is dead is given back;
 //   - it ends: every image is published, failed or rejected as long as every
-//     action is answered by its event, readings of the disks go on, and nothing
-//     fails in passing for ever.
+//     action is answered by its event, readings of the disks go on, nothing
+//     fails in passing for ever, and no pause lasts for ever.
 package sched
 
 import (
@@ -138,6 +140,7 @@ type Scheduler struct {
 	byStep    map[graph.Digest]*share
 	workers   []*worker
 	open      bool
+	held      bool // people let nothing start
 	judged    bool // what is hopeless was rejected
 	weighted  bool // every unit has an expected time
 	queued    int
@@ -232,6 +235,10 @@ func (s *Scheduler) plain(e journal.Event) bool {
 			s.open = true
 			s.arrange()
 		}
+	case journal.Paused:
+		s.held = true
+	case journal.Unpaused:
+		s.unpause()
 	case journal.SharedReady:
 		s.endShare(e.Step, true)
 	case journal.UnitPublished:
@@ -242,6 +249,15 @@ func (s *Scheduler) plain(e journal.Event) bool {
 		return false
 	}
 	return true
+}
+
+// unpause lets things start again. Others who filled a disk meanwhile are waited
+// for anew, as nobody asked them for room.
+func (s *Scheduler) unpause() {
+	s.held = false
+	for _, w := range s.workers {
+		w.starves = false
+	}
 }
 
 // troubled applies what has a cause and perhaps the reason of a retry.

@@ -318,3 +318,32 @@ func TestPromiseOfBase(t *testing.T) {
 	p.give(journal.WorkerLost, "a", nil)
 	room(size)
 }
+
+// A pause lets what runs go on, gives back what is dead, and starts nothing, also
+// of what comes meanwhile.
+func TestPause(t *testing.T) {
+	p := begin(t, journal.SchedulingData{Jobs: 2}, []string{"w=disk"}, "s: a", "b", "c")
+	for i, x := range []struct {
+		kind  journal.Kind
+		about string
+		data  any
+		want  string
+	}{
+		{journal.Paused, "", nil, "release"},
+		{journal.Queued, "", nil, ""},
+		{journal.Released, "w", journal.ReleaseData{}, ""},
+		{journal.Disk, "w", journal.DiskData{Free: 1000, Total: 1000}, ""},
+		{journal.Unpaused, "", nil, "share s, start i1, start i2"},
+		{journal.Paused, "", nil, ""},
+		{journal.Paused, "", nil, ""},
+		{journal.SharedReady, "s", nil, ""},
+		{journal.UnitPublished, "i1", nil, "release"},
+		{journal.UnitRetried, "i2", journal.FailData{Reason: journal.RetryPassing}, ""},
+		{journal.Released, "w", journal.ReleaseData{Images: 1, Own: 100}, "release"},
+		{journal.Unpaused, "", nil, "start i2, start i0"},
+	} {
+		if got := p.give(x.kind, x.about, x.data); got != x.want {
+			t.Fatalf("%d, %s %s: %q, want %q", i, x.kind, x.about, got, x.want)
+		}
+	}
+}

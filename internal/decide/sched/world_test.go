@@ -92,6 +92,7 @@ type judge struct {
 	shares  map[graph.Digest]string // "" after it failed, or was lost
 	ready   map[graph.Digest]bool
 	needs   map[string][]graph.Digest
+	paused  bool
 }
 
 func newJudge(t *rapid.T, w World) *judge {
@@ -113,6 +114,8 @@ func (j *judge) watch(e journal.Event, acts []Action, _ map[string]int64) {
 		delete(j.running, e.Unit)
 	case journal.UnitRetried:
 		delete(j.running, e.Unit)
+	case journal.Paused, journal.Unpaused:
+		j.paused = e.Kind == journal.Paused
 	case journal.SharedReady:
 		j.ready[e.Step] = true
 	case journal.SharedFailed:
@@ -145,6 +148,9 @@ func (j *judge) act(a Action) {
 	w := j.m.sched.worker(a.Worker)
 	if a.Do != Stop && (w == nil || !w.ready && a.Do != Reject) {
 		j.t.Fatalf("%+v is for a worker that is not there", a)
+	}
+	if j.paused && (a.Do == Start || a.Do == Share) {
+		j.t.Fatalf("%+v in a pause", a)
 	}
 	switch a.Do {
 	case Start:

@@ -114,6 +114,8 @@ func (s *Summary) apply(e *journal.Event) bool {
 		return with(e, func(d journal.FailData) { s.unitFailed(e, d) })
 	case journal.LayersReady:
 		return with(e, func(d journal.LayersData) { s.Layers[LayersKey{d.Layers, d.Repo}] = d })
+	case journal.StepBegun:
+		return with(e, func(d journal.StepBegunData) { s.at(e, d.Name) })
 	case journal.StepDone:
 		return with(e, func(d journal.StepData) { s.step(e, d) })
 	case journal.Requests:
@@ -122,6 +124,9 @@ func (s *Summary) apply(e *journal.Event) bool {
 		return with(e, func(d journal.NoteData) {
 			if len(s.Notes) < maxNotes {
 				s.Notes = append(s.Notes, d)
+			}
+			if d.Level == "warning" {
+				s.trouble(e, journal.FailData{Cause: d.Text}, true)
 			}
 		})
 	}
@@ -141,6 +146,9 @@ func (s *Summary) applySchedule(e *journal.Event) bool {
 		s.queued(e.Unit)
 		return true
 	case journal.Queued:
+		return true
+	case journal.Paused, journal.Unpaused:
+		s.Live.Paused = e.Kind == journal.Paused
 		return true
 	case journal.UnitRetried:
 		return with(e, func(d journal.FailData) { s.retried(e, d) })
@@ -310,6 +318,8 @@ func (s *Summary) unitFailed(e *journal.Event, d journal.FailData) {
 	s.count(u, 1)
 	s.work(e.Unit).fails++
 	s.end(e.Unit)
+	s.settled()
+	s.trouble(e, d, false)
 
 	k := failKey{d.Kind, d.Cause, d.Step, d.Shared}
 	f := s.fold.failures[k]
@@ -410,6 +420,7 @@ func (s *Summary) derive() {
 	s.Images = max(f.planned, len(s.Units))
 	s.Pending = s.Images - settled
 	s.Live.Releasing = len(f.releases)
+	s.Live.Phases = f.open
 	for _, name := range f.open {
 		p := f.phases[name]
 		s.PhaseSeconds[name] = (p.total + f.mono - p.since).Seconds()

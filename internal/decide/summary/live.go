@@ -22,10 +22,55 @@ type Live struct {
 	Sharing []string
 	// Releasing is the number of workers with a release under way.
 	Releasing int
+	// Paused is true while people let nothing start.
+	Paused bool
+	// Phases are those that go on, in the order in which they began.
+	Phases []string
+	// Slots are what the workers solve, in the order of workers and of places.
+	Slots []*Slot
+	// Ends are when the last images ended that were worked on, published or
+	// failed, at most maxEnds: by the run's clock, as is every time here.
+	Ends []time.Duration
+	// Problems are the last failures, retries, lost workers and warnings, at most
+	// maxProblems, one for each cause, the latest last.
+	Problems []Problem
 	// Disk is the last reading of the worker that is nearest to its budget, or
 	// uses most; nil without a reading. Its Budget is of Used: what others held
 	// before is in it.
 	Disk *journal.DiskData
+}
+
+const (
+	maxEnds     = 40
+	maxProblems = 20
+)
+
+// Slot is one solve of a worker.
+type Slot struct {
+	Worker string
+	// Place is a number from 0 that no other solve of the worker has meanwhile:
+	// the lowest that was free when it began.
+	Place int
+	// Unit is the image; empty for a shared step or layer set, which is Shared,
+	// by its name.
+	Unit, Shared string
+	// Step is the name of the step that it is at, as far as known, Began when it
+	// was told of, and Since when the solve began.
+	Step         string
+	Began, Since time.Duration
+}
+
+// Problem is something that went wrong, or that people should know.
+type Problem struct {
+	At time.Duration
+	// Unit, Worker and Step are what it is about, as far as it is about one.
+	Unit, Worker, Step string
+	Cause              string
+	// Count is how often it happened, the last time to what is named above.
+	Count int
+	// Passing is true when the run goes on as if nothing had been: a retry, a
+	// worker that is lost, a warning.
+	Passing bool
 }
 
 // work is what is known of one image beside its state.
@@ -41,6 +86,7 @@ type live struct {
 	since    time.Duration // when it began to wait, or to run
 	promised int64
 	worker   string
+	slot     *Slot
 	layered  time.Duration // when all but its manifest was there
 	isLaid   bool
 	parts    []spent
@@ -51,6 +97,7 @@ type share struct {
 	name   string
 	worker string
 	phase  sharePhase
+	slot   *Slot
 }
 
 type sharePhase int
@@ -89,6 +136,9 @@ func (s *Summary) scheduling(d journal.SchedulingData) {
 	if s.RetriesByCause == nil {
 		s.RetriesByCause = map[string]int{}
 	}
+	for _, x := range s.fold.queue {
+		s.leave(&x.slot)
+	}
 	clear(s.fold.queue)
 	s.Live.Shared, s.Live.SharedReady, s.Live.Sharing = 0, 0, nil
 	if s.Live.Waiting > 0 {
@@ -112,6 +162,7 @@ func (s *Summary) queued(image string) {
 	default:
 		s.Live.Running--
 		s.Live.Promised -= l.promised
+		s.leave(&l.slot)
 	}
 	l := w.live
 	l.waiting, l.since, l.promised, l.isLaid = true, s.fold.mono, 0, false
@@ -141,6 +192,10 @@ func (s *Summary) progress(e *journal.Event, promised int64) {
 	case journal.UnitStarted:
 		s.Live.Promised += promised - l.promised
 		l.promised = promised
+		if e.Worker != "" {
+			s.leave(&l.slot)
+			l.slot = s.enter(&Slot{Worker: e.Worker, Unit: e.Unit})
+		}
 	case journal.UnitBuilt, journal.UnitPut:
 		if !l.isLaid {
 			l.layered, l.isLaid = s.fold.mono, true
@@ -150,6 +205,7 @@ func (s *Summary) progress(e *journal.Event, promised int64) {
 			l.spend(partTag, s.fold.mono-l.layered)
 		}
 		s.end(e.Unit)
+		s.settled()
 	}
 }
 
@@ -164,6 +220,7 @@ func (s *Summary) end(image string) {
 	} else {
 		s.Live.Running--
 		s.Live.Promised -= l.promised
+		s.leave(&l.slot)
 	}
 	for _, p := range w.live.parts {
 		s.part(partKey{p.name, false}).add(p.took)
@@ -181,6 +238,7 @@ func (s *Summary) retried(e *journal.Event, d journal.FailData) {
 	w.fails++
 	s.again(d.Reason, 1)
 	s.queued(e.Unit)
+	s.trouble(e, d, true)
 }
 
 // again counts retries.
@@ -209,6 +267,8 @@ func (s *Summary) share(e *journal.Event, name string) {
 	case journal.SharedStarted:
 		s.turn(x, shareRuns)
 		x.worker = e.Worker
+		s.leave(&x.slot)
+		x.slot = s.enter(&Slot{Worker: e.Worker, Shared: x.name})
 	case journal.SharedReady:
 		s.turn(x, shareReady)
 	}
@@ -221,6 +281,7 @@ func (s *Summary) turn(x *share, to sharePhase) {
 	}
 	switch x.phase {
 	case shareRuns:
+		s.leave(&x.slot)
 		if i := slices.Index(s.Live.Sharing, x.name); i >= 0 {
 			s.Live.Sharing = slices.Delete(s.Live.Sharing, i, i+1)
 		}
@@ -251,6 +312,7 @@ func (s *Summary) shareFailed(e *journal.Event, d journal.FailData) {
 		return
 	}
 	s.again(d.Reason, 1)
+	s.trouble(e, d, true)
 	if x != nil {
 		s.turn(x, shareWaits)
 	}
@@ -263,6 +325,7 @@ func (s *Summary) workerLost(e *journal.Event, d journal.FailData) {
 		w.Lost++
 		w.LostCause = d.Cause
 	}
+	s.trouble(e, d, true)
 	delete(s.fold.releases, e.Worker)
 	lost := 0
 	for image, w := range s.fold.works {

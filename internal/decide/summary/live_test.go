@@ -2,10 +2,12 @@ package summary
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/lapstrake/lapstrake/internal/model/graph"
@@ -122,7 +124,7 @@ func TestLive(t *testing.T) {
 		for _, e := range events {
 			Fold(s, e)
 		}
-		if d := cmp.Diff(want, s.Live); d != "" {
+		if d := cmp.Diff(want, s.Live, cmpopts.IgnoreFields(Live{}, "Slots", "Ends", "Problems")); d != "" {
 			t.Errorf("%s: %s", what, d)
 		}
 	}
@@ -144,6 +146,71 @@ func TestLive(t *testing.T) {
 	check("resumed", Live{}, ev(journal.RunStarted, "", journal.RunData{}))
 }
 
+// A solve keeps its place to its end, and a new one takes the lowest that is free.
+func TestSlots(t *testing.T) {
+	s := New()
+	check := func(what string, want []string, events ...journal.Event) {
+		t.Helper()
+		for _, e := range events {
+			Fold(s, e)
+		}
+		got := []string{}
+		for _, x := range s.Live.Slots {
+			got = append(got, strings.TrimSpace(fmt.Sprintf("%s%d %s%s %s", x.Worker, x.Place, x.Unit, x.Shared, x.Step)))
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s: %s", what, d)
+		}
+	}
+	at := func(unit string, step graph.Digest, name string) journal.Event {
+		return of(step, ev(journal.StepBegun, unit, journal.StepBegunData{Name: name}))
+	}
+	shared := on("w", of("s:1", ev(journal.SharedStarted, "", journal.SharedData{})))
+	check("some begin", []string{"v0 a", "w0 RUN s", "w1 b", "w2 c"}, of("s:1", ev(journal.SharedQueued, "", journal.SharedData{Name: "RUN s"})), shared, start("a", "v", 0), start("b", "w", 0), start("c", "w", 0))
+	check("they are at steps", []string{"v0 a", "w0 RUN s RUN t", "w1 b RUN 2", "w2 c"}, at("b", "s:9", "RUN 1"), at("b", "s:8", "RUN 2"), at("", "s:1", "RUN t"), at("x", "", "RUN 3"), at("", "s:7", "RUN 4"))
+	check("one ends", []string{"v0 a", "w0 RUN s RUN t", "w2 c"}, published("b"))
+	check("its place is taken", []string{"v0 a", "w0 RUN s RUN t", "w1 d", "w2 c"}, start("d", "w", 0))
+	check("a retry, a shared step that is ready", []string{"v0 a", "w1 d"}, retried("c", journal.RetryDisk), of("s:1", ev(journal.SharedReady, "", journal.SharedData{})))
+	check("an image without a worker", []string{"v0 a", "w1 d"}, ev(journal.UnitStarted, "e", journal.UnitData{Action: "append"}))
+	check("a worker is lost", []string{"v0 a"}, lost("w"))
+	check("another schedule", []string{"v0 a"}, ev(journal.Scheduling, "", journal.SchedulingData{}))
+	check("another start", []string{}, ev(journal.RunStarted, "", journal.RunData{}))
+}
+
+func TestPaused(t *testing.T) {
+	pause, start := journal.Event{Kind: journal.Paused}, ev(journal.RunStarted, "", journal.RunData{})
+	for what, c := range map[string]struct {
+		s    *Summary
+		want bool
+	}{
+		"never": {fold(start), false}, "paused": {fold(start, pause), true}, "no more": {fold(start, pause, journal.Event{Kind: journal.Unpaused}), false},
+		"before a schedule": {fold(pause, ev(journal.Scheduling, "", journal.SchedulingData{})), true}, "before it was resumed": {fold(pause, start), false},
+	} {
+		if c.s.Live.Paused != c.want {
+			t.Errorf("%s: paused %v", what, c.s.Live.Paused)
+		}
+	}
+}
+
+// Problems are one for each cause, in the order of the last time.
+func TestProblems(t *testing.T) {
+	fail := func(unit, cause string) journal.Event {
+		return ev(journal.UnitFailed, unit, journal.FailData{Cause: cause, Step: "RUN x"})
+	}
+	s := fold(fail("a", "exit code 1"), lost("w"), retried("b", ""), fail("c", "exit code 1"), ev(journal.Note, "", journal.NoteData{Level: "info", Text: "not one"}), ev(journal.Note, "", journal.NoteData{Level: "warning", Text: "odd"}))
+	want := []Problem{{Worker: "w", Cause: "killed", Count: 1, Passing: true}, {Unit: "b", Count: 1, Passing: true}, {Unit: "c", Step: "RUN x", Cause: "exit code 1", Count: 2}, {Cause: "odd", Count: 1, Passing: true}}
+	if d := cmp.Diff(want, s.Live.Problems); d != "" {
+		t.Error(d)
+	}
+	for i := range 100 {
+		Fold(s, fail("z", fmt.Sprint("exit code ", i)))
+		Fold(s, published(fmt.Sprint("y", i)))
+	}
+	if len(s.Live.Problems) != maxProblems || len(s.Live.Ends) != maxEnds {
+		t.Errorf("%d problems and %d ends are kept", len(s.Live.Problems), len(s.Live.Ends))
+	}
+}
+
 // What goes on is counted as it is, whatever happens.
 func TestLiveAddsUp(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -163,6 +230,16 @@ func TestLiveAddsUp(t *testing.T) {
 					running++
 					promised += l.promised
 				}
+			}
+			places := map[string]bool{}
+			for _, x := range s.Live.Slots {
+				places[fmt.Sprint(x.Worker, " ", x.Place)] = true
+				if w := s.fold.works[x.Unit]; x.Unit != "" && (w == nil || w.live == nil || w.live.slot != x || w.live.waiting) {
+					t.Fatalf("after %s: %s has a place and does not run", e.Kind, x.Unit)
+				}
+			}
+			if len(places) != len(s.Live.Slots) {
+				t.Fatalf("after %s: %d solves in %d places", e.Kind, len(s.Live.Slots), len(places))
 			}
 			ready, sharing := 0, 0
 			for _, x := range s.fold.queue {

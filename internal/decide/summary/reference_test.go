@@ -113,7 +113,7 @@ func TestReferenceIsComplete(t *testing.T) {
 	for _, v := range []any{
 		journal.RunData{}, journal.EndData{}, journal.PhaseData{}, journal.PlannedData{}, journal.WorkerData{}, journal.UnitData{}, journal.FailData{},
 		journal.LayersData{}, journal.StepData{}, journal.ReleaseData{}, journal.DiskData{}, journal.RequestData{}, journal.NoteData{},
-		journal.SchedulingData{}, journal.SharedData{}, journal.QueuedData{}, journal.ForecastData{},
+		journal.SchedulingData{}, journal.SharedData{}, journal.QueuedData{}, journal.ForecastData{}, journal.StepBegunData{},
 	} {
 		types[reflect.TypeOf(v).Name()] = v
 	}

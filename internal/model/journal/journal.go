@@ -31,6 +31,8 @@ const (
 	SharedQueued  Kind = "shared.queued"  // SharedData; Step is a shared step, or a layer set, that images wait for
 	UnitQueued    Kind = "unit.queued"    // QueuedData; the image waits for a solve
 	Queued        Kind = "queued"         // no data; everything that waits is queued
+	Paused        Kind = "paused"         // no data; nothing more is to start until Unpaused
+	Unpaused      Kind = "unpaused"       // no data
 	SharedStarted Kind = "shared.started" // SharedData; Step, Worker
 	SharedReady   Kind = "shared.ready"   // SharedData; Step, Worker: its result is on that daemon
 	SharedFailed  Kind = "shared.failed"  // FailData; with a Reason it is tried again
@@ -44,6 +46,7 @@ const (
 	WorkerReady   Kind = "worker.ready"   // WorkerData; a daemon answered
 	WorkerLost    Kind = "worker.lost"    // FailData; what ran on it waits again
 	LayersReady   Kind = "layers.ready"   // LayersData
+	StepBegun     Kind = "step.begun"     // StepBegunData; Unit, or Step, the shared step or layer set that is being made
 	StepDone      Kind = "step.done"      // StepData
 	Releasing     Kind = "releasing"      // no data; a release of a worker's dead records begins
 	Released      Kind = "released"       // ReleaseData; ends a release, whatever came of it
@@ -245,6 +248,12 @@ type LayersData struct {
 	// Blobs are the layers' digests in order.
 	Blobs []graph.Digest `json:"blobs"`
 	Bytes int64          `json:"bytes"`
+}
+
+// StepBegunData is the vertex that a solve is at: of those that run, the one that
+// began last. Its kind is for people who watch; what came of it is StepDone's.
+type StepBegunData struct {
+	Name string `json:"name"`
 }
 
 // StepData is one vertex of a solve, complete.

@@ -289,7 +289,7 @@ func (d *driver) share(ctx context.Context, s *station, l *life, step graph.Dige
 	s.noteShared(journal.SharedStarted, step, journal.SharedData{})
 	err := d.attempt(ctx, s, l, string(step), 0, func(solve context.Context, stop context.CancelCauseFunc) (err error) {
 		if isSet {
-			built, err = d.e.solveLayers(solve, stop, s, l.Worker, layers)
+			built, err = d.e.solveLayers(solve, stop, s, l.Worker, step, layers)
 			return err
 		}
 		return d.e.solveShared(solve, stop, s, l.Worker, part, step)

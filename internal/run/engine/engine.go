@@ -131,7 +131,8 @@ type Engine struct {
 	watching   sync.WaitGroup // who watches workers, until over
 	over       chan struct{}
 	abort      context.CancelCauseFunc
-	scheduling sync.Mutex // held while a schedule begins
+	scheduling sync.Mutex // held while a schedule or a pause begins
+	gate       gate
 	driver     atomic.Pointer[driver]
 	background sync.WaitGroup // whatever futures are made by
 	blobs      once[blobAt]

@@ -31,6 +31,9 @@ func (e *Engine) schedule(ctx context.Context) *driver {
 	disk := e.Opts.Disk
 	e.note(journal.Scheduling, "", journal.SchedulingData{Jobs: e.jobs(), Workers: len(e.stations), Limit: e.Opts.Deadlines.Run, Since: e.Run.since, Cache: e.cacheRepo(),
 		Budget: disk.Bytes, Share: disk.Share, LeaveFree: disk.LeaveFree})
+	if e.gate.isShut() {
+		e.note(journal.Paused, "", struct{}{})
+	}
 	for _, s := range e.stations {
 		if l := s.now(); l != nil {
 			s.ready(l) // it was there before this schedule

@@ -33,6 +33,7 @@ func (e *Engine) send(ctx context.Context, tasks []task) (solves []task) {
 	wg.Go(func() {
 		defer close(ready)
 		each(ctx, len(tasks), e.publishers(), func(i int) {
+			e.gate.pass(ctx)
 			if err := e.bringBase(ctx, tasks[i]); err != nil {
 				e.fail(tasks[i], err, false)
 				return
@@ -70,7 +71,7 @@ func (e *Engine) bringBase(ctx context.Context, t task) error {
 // sendOne publishes one image. When that is a retag of content that is gone, and
 // only a solve can make it again, it returns the task for it.
 func (e *Engine) sendOne(ctx context.Context, t task) (again task, solve bool) {
-	if ctx.Err() != nil {
+	if e.gate.pass(ctx); ctx.Err() != nil {
 		return t, false
 	}
 	e.note(journal.UnitStarted, t.unit.Image, journal.UnitData{Action: string(t.unit.Action), Key: t.unit.Key})

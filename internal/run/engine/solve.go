@@ -108,6 +108,7 @@ func (e *Engine) solveShared(solve context.Context, stop context.CancelCauseFunc
 		job.Cache.To = job.Cache.From[0]
 	}
 	log := e.solveSteps(s.name, "", planned(v, nil))
+	log.serves = step
 	log.limit(e.Opts.Deadlines.Step, stop)
 	_, err = w.Solver.Solve(solve, job, func(r journal.StepRecord) { log.record(log.fetched(r)) })
 	log.flush()
@@ -120,8 +121,9 @@ func (e *Engine) solveShared(solve context.Context, stop context.CancelCauseFunc
 }
 
 // solveLayers makes a layer set on a worker, which pushes it.
-func (e *Engine) solveLayers(solve context.Context, stop context.CancelCauseFunc, s *station, w *Worker, l set) (plan.Built, error) {
+func (e *Engine) solveLayers(solve context.Context, stop context.CancelCauseFunc, s *station, w *Worker, id graph.Digest, l set) (plan.Built, error) {
 	log := e.solveSteps(s.name, "", planned(l.variant, nil))
+	log.serves = id
 	log.limit(e.Opts.Deadlines.Step, stop)
 	built, err := w.Solver.Solve(solve, e.job(l.variant.Shared.Definition, l.repo), log.record)
 	log.flush()

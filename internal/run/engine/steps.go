@@ -82,10 +82,12 @@ func planned(v *graph.Variant, steps map[graph.Digest]graph.Digest) func(graph.D
 type solveSteps struct {
 	e      *Engine
 	worker string
-	image  string // empty for a solve that serves many
+	image  string       // empty for a solve that serves many
+	serves graph.Digest // the shared step or layer set that such a solve makes
 	find   func(graph.Digest) *graph.Step
 	order  []graph.Digest
 	last   map[graph.Digest]journal.StepRecord
+	at     graph.Digest // the step that the journal was told of last
 
 	within time.Duration // of a step; 0: no deadline
 	stop   context.CancelCauseFunc
@@ -140,6 +142,25 @@ func (s *solveSteps) record(r journal.StepRecord) {
 		s.order = append(s.order, r.Digest)
 	}
 	s.last[r.Digest] = r
+	s.tell()
+}
+
+// tell writes down which step the solve is at: of those that run, the one that
+// began last. A step may begin again, when something that it needs is fetched.
+func (s *solveSteps) tell() {
+	var at journal.StepRecord
+	for _, d := range s.order {
+		if r := s.last[d]; r.Completed.IsZero() && r.Started.After(at.Started) {
+			at = r
+		}
+	}
+	if at.Digest == "" || at.Digest == s.at {
+		return
+	}
+	s.at = at.Digest
+	ev := event(journal.StepBegun, s.image, journal.StepBegunData{Name: at.Name})
+	ev.Step, ev.Worker = s.serves, s.worker
+	s.e.append(ev)
 }
 
 // flush writes what completed, each execution once however many solves saw it.
