@@ -57,6 +57,8 @@ var foreign = map[string]string{
 	"github.com/rogpeppe/go-internal":                  "internal/show/cli",
 	"github.com/hashicorp/hcl":                         "internal/adapt/bakefile",
 	"github.com/parquet-go/parquet-go":                 "internal/adapt/rows",
+	"charm.land":                                       "internal/show/screen",
+	"github.com/charmbracelet":                         "internal/show/text",
 }
 
 // own says which wing alone may import one of our packages: what people are shown

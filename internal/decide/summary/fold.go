@@ -324,7 +324,7 @@ func (s *Summary) unitFailed(e *journal.Event, d journal.FailData) {
 	k := failKey{d.Kind, d.Cause, d.Step, d.Shared}
 	f := s.fold.failures[k]
 	if f == nil {
-		f = &Failure{Kind: d.Kind, Cause: d.Cause, Help: d.Help, Step: d.Step, Shared: d.Shared}
+		f = &Failure{Kind: d.Kind, Cause: d.Cause, Help: d.Help, Step: d.Step, Shared: d.Shared, Pos: d.Pos}
 		if s.fold.logBytes+len(d.Log) <= maxLogBytes {
 			f.Log = d.Log
 			s.fold.logBytes += len(d.Log)

@@ -8,6 +8,7 @@ package summary
 import (
 	"time"
 
+	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 )
@@ -206,6 +207,8 @@ type Failure struct {
 	Help   string `json:"help,omitempty"`
 	Step   string `json:"step,omitempty"`
 	Shared bool   `json:"shared,omitempty"`
+	// Pos is the step's place in the recipe, as far as it is known.
+	Pos diag.Pos `json:"pos,omitzero"`
 	// Log is the end of the step's output; left out when failures are many.
 	Log string `json:"log,omitempty"`
 	// Images are ids, in the order of failing.

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 )
 
@@ -226,6 +227,8 @@ type FailData struct {
 	// Step is the failed step's name; Shared is true when it serves other images too.
 	Step   string `json:"step,omitempty"`
 	Shared bool   `json:"shared,omitempty"`
+	// Pos is the step's place in the recipe, as far as it is known.
+	Pos diag.Pos `json:"pos,omitzero"`
 	// Log is the tail of the step's output.
 	Log string `json:"log,omitempty"`
 	// Reason says for a retry what is to blame: one of the Retry constants.

@@ -309,7 +309,7 @@ func (d *driver) share(ctx context.Context, s *station, l *life, step graph.Dige
 // failShared says that a shared step or layer set failed; without a reason to try
 // again, for all that need it.
 func (d *driver) failShared(step graph.Digest, worker string, err error, reason string) {
-	data := failData(err)
+	data := d.e.failData(err)
 	data.Shared, data.Reason = true, reason
 	ev := event(journal.SharedFailed, "", data)
 	ev.Step, ev.Worker = step, worker
@@ -351,7 +351,7 @@ func (d *driver) start(ctx context.Context, s *station, l *life, a sched.Action)
 		d.settle(s, t)
 		d.e.fail(t, err, failedShared(t.facts.Variant, err))
 	default:
-		data := failData(err)
+		data := d.e.failData(err)
 		data.Reason = reason
 		s.note(journal.UnitRetried, a.Unit, data)
 	}

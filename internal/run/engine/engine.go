@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -356,19 +357,28 @@ func (e *Engine) fail(t task, err error, shared bool) {
 		e.failed, e.worst = true, kind
 	}
 	e.mu.Unlock()
-	data := failData(err)
+	data := e.failData(err)
 	data.Shared = shared
 	e.note(journal.UnitFailed, t.unit.Image, data)
 }
 
 // failData is what the journal says of an error.
-func failData(err error) journal.FailData {
+func (e *Engine) failData(err error) journal.FailData {
 	data := journal.FailData{Kind: diag.KindOf(err).String(), Cause: err.Error(), Help: diag.HelpOf(err)}
 	var step *buildkit.StepError
 	if errors.As(err, &step) {
-		data.Step, data.Log = step.Name, step.Log
+		data.Step, data.Pos, data.Log = step.Name, e.placed(step.Pos), step.Log
 	}
 	return data
+}
+
+// placed is a place in the recipe with the path of its file: a daemon knows the
+// name that it has in its folder.
+func (e *Engine) placed(p diag.Pos) diag.Pos {
+	if d := e.Fleet.Recipe.Dockerfile; p.File != "" && strings.HasSuffix("/"+d, "/"+p.File) {
+		p.File = d
+	}
+	return p
 }
 
 // verdict is the error that the run as a whole ends with.

@@ -77,6 +77,9 @@ func (a *app) report(err error) {
 		l = diag.List{p}
 	}
 	if errors.As(err, &l); len(l) > 0 {
+		if inActions() {
+			_ = text.ProblemAnnotations(a.Err, l, text.Options{Dir: os.Getenv("GITHUB_WORKSPACE")}) // they are printed below, too
+		}
 		text.Problems(a.Err, withLines(l), page(a.Err))
 		return
 	}

@@ -75,6 +75,7 @@ When several apply, the order is 130, 1, 9, 6, 7, 8, 3. A command that ends with
 | ` + "`DOCKER_CONFIG`" + ` | folder of Docker's ` + "`config.json`" + `, where credentials come from; by default ` + "`~/.docker`" + ` |
 | ` + "`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY`" + ` | proxies, unless the fleet file names one |
 | ` + "`SSH_AUTH_SOCK`" + ` | the agent that steps with ` + "`--mount=type=ssh`" + ` may use |
+| ` + "`GITHUB_ACTIONS`, `GITHUB_STEP_SUMMARY`, `GITHUB_WORKSPACE`" + ` | how a build is [shown by GitHub Actions](progress.md#github-actions) |
 | ` + "`COLUMNS`" + ` | width of the output when it is not a terminal; by default 100 |
 | ` + "`NO_COLOR`" + ` | when set, no colours |
 `)

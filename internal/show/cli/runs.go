@@ -40,7 +40,8 @@ func (a *app) runsCommand() *cobra.Command {
 }
 
 func (a *app) showCommand() *cobra.Command {
-	return &cobra.Command{
+	var markdown bool
+	c := &cobra.Command{
 		Use:   "show [RUN]",
 		Short: "Say what a run did, what it cost and what failed; the newest run by default",
 		Args:  atMost(1),
@@ -60,7 +61,12 @@ func (a *app) showCommand() *cobra.Command {
 			if a.json {
 				return json.NewEncoder(a.Out).Encode(s)
 			}
+			if markdown {
+				return text.SummaryMarkdown(a.Out, s, page(a.Out))
+			}
 			return text.Show(a.Out, s, page(a.Out))
 		},
 	}
+	c.Flags().BoolVar(&markdown, "markdown", false, "print what came of it as a comment for a pull request")
+	return c
 }

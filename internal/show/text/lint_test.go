@@ -32,7 +32,7 @@ func TestLint(t *testing.T) {
 		},
 	}
 	want := `Dockerfile:2:5: error: m [value-early]
-    ARG SHA?[2J
+    ARG SHA
         ^
     cost: 1,500 executions in a build of 499 images, 2 h of solving, 3.0 GiB of disk
     again: Dockerfile:3 RUN step

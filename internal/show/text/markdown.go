@@ -2,10 +2,13 @@ package text
 
 import (
 	"fmt"
+	"html"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/lapstrake/lapstrake/internal/decide/delta"
+	"github.com/lapstrake/lapstrake/internal/decide/summary"
 )
 
 // DiffMarkdown renders what is different between two plans as a comment on a
@@ -53,4 +56,53 @@ func DiffMarkdown(w io.Writer, r *delta.Report, exceeded []string, o Options) er
 // escape keeps text from being read as Markdown or HTML.
 func escape(s string) string {
 	return strings.NewReplacer(`\`, `\\`, "|", `\|`, "<", "&lt;", ">", "&gt;", "`", "\\`", "*", `\*`, "_", `\_`, "\n", " ").Replace(s)
+}
+
+// SummaryMarkdown renders what [Summary] does for a comment on a pull request, or
+// for the page that a code host shows of a job.
+func SummaryMarkdown(w io.Writer, s *summary.Summary, o Options) error {
+	m := &markdown{g: newPage(o)}
+	name, _, _ := strings.Cut(s.Fleet, "@")
+	_, verdict := verdictOf(s)
+	m.line("### %s: %s", escape(clean(name)), escape(clean(verdict)))
+	m.table(append([][]string{{"images", ""}}, states(s)...))
+	for i, f := range s.Failures {
+		if i == maxFailures {
+			m.line("and %s", counted(int64(len(s.Failures)-i), "other cause"))
+			break
+		}
+		m.failure(f)
+	}
+	m.list(warned(s))
+	m.table(append([][]string{{"cost", ""}}, tookRows(s, false)...))
+	m.line("Run `%s`", strings.ReplaceAll(clean(s.Run), "`", "'"))
+	_, err := io.WriteString(w, m.b.String())
+	return err
+}
+
+// failure is one cause with the images that it stopped, and the end of the output.
+func (m *markdown) failure(f *summary.Failure) {
+	m.line("**%s failed:** %s", counted(int64(len(f.Images)), "image"), escape(clean(m.g.local(f.Cause))))
+	if f.Help != "" {
+		m.line("%s", escape(clean(f.Help)))
+	}
+	m.line("%s", escape(clean(some(slices.Sorted(slices.Values(f.Images)), 5))))
+	if f.Log == "" {
+		return
+	}
+	m.b.WriteString("<details><summary>output</summary><pre>\n")
+	for _, l := range logEnd(f.Log) {
+		m.b.WriteString(html.EscapeString(clean(l)) + "\n")
+	}
+	m.b.WriteString("</pre></details>\n\n")
+}
+
+// warned are the texts of the remarks that warn.
+func warned(s *summary.Summary) (out []string) {
+	for _, n := range s.Notes {
+		if n.Level == "warning" {
+			out = append(out, n.Text)
+		}
+	}
+	return out
 }

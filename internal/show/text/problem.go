@@ -3,7 +3,6 @@ package text
 import (
 	"io"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 )
@@ -48,26 +47,17 @@ func source(g *page, text string, col int, mark style) {
 		return
 	}
 	room := g.o.Width - 4
-	line := []rune(text)
-	for i, r := range line { // one by one, so that the mark stays in place
-		line[i] = []rune(clean(string(r)))[0]
-	}
+	line := clean(text)
 	at := -1
 	if col > 0 && col <= len(text)+1 {
-		at = utf8.RuneCountInString(text[:col-1])
+		at = width(clean(text[:col-1]))
 	}
 	from := 0
-	if len(line) > room && at > room*2/3 {
-		from = min(at-room/2, len(line)+1-room)
+	if width(line) > room && at > room*2/3 {
+		from = min(at-room/2, width(line)+1-room)
+		line = "…" + suffix(line, width(line)-from-1)
 	}
-	shown := append([]rune(nil), line[from:min(len(line), from+room)]...)
-	if from > 0 {
-		shown[0] = '…'
-	}
-	if from+room < len(line) {
-		shown[len(shown)-1] = '…'
-	}
-	g.line(plain, "    "+string(shown))
+	g.line(plain, "    "+cut(line, room))
 	if at >= from && at-from < room {
 		g.line(mark, "    "+strings.Repeat(" ", at-from)+"^")
 	}

@@ -89,8 +89,8 @@ func phaseOrder() []string {
 	return []string{"prepare", "resolve", "plan", "shared", "images", "publish", "release"}
 }
 
-// phaseNames lists the phases that there were, unknown ones last.
-func phaseNames(by map[string]float64) []string {
+// PhaseNames lists the phases that there were, unknown ones last.
+func PhaseNames(by map[string]float64) []string {
 	var names, others []string
 	for _, name := range phaseOrder() {
 		if _, ok := by[name]; ok {
@@ -108,7 +108,7 @@ func phaseNames(by map[string]float64) []string {
 
 func phaseParts(by map[string]float64) []string {
 	var parts []string
-	for _, name := range phaseNames(by) {
+	for _, name := range PhaseNames(by) {
 		parts = append(parts, name+" "+seconds(by[name]))
 	}
 	return parts
@@ -116,7 +116,7 @@ func phaseParts(by map[string]float64) []string {
 
 // phases is a table of the run's time, with bars; phases overlap.
 func phases(g *page, s *summary.Summary) {
-	names := phaseNames(s.PhaseSeconds)
+	names := PhaseNames(s.PhaseSeconds)
 	if len(names) == 0 || s.WallSeconds == nil || *s.WallSeconds <= 0 {
 		return
 	}

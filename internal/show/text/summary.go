@@ -82,6 +82,20 @@ func about(g *page, s *summary.Summary) {
 
 // outcome says in one line how it went, and counts.
 func outcome(g *page, s *summary.Summary) {
+	mark, text := verdictOf(s)
+	for _, l := range wrap(clean(text), g.o.Width, g.o.Width) {
+		g.line(mark, l)
+	}
+	if s.Images > 0 {
+		g.blank()
+	}
+	for _, r := range states(s) {
+		g.line(plain, fmt.Sprintf("%7s  %s", r[0], r[1]))
+	}
+}
+
+// verdictOf says in one line how a run went.
+func verdictOf(s *summary.Summary) (style, string) {
 	done := s.Built + s.Skipped + s.Retagged
 	mark, text := bold, ""
 	switch {
@@ -107,12 +121,11 @@ func outcome(g *page, s *summary.Summary) {
 	if s.WallSeconds != nil {
 		text += ", after " + seconds(*s.WallSeconds)
 	}
-	for _, l := range wrap(clean(text), g.o.Width, g.o.Width) {
-		g.line(mark, l)
-	}
-	if s.Images > 0 {
-		g.blank()
-	}
+	return mark, text
+}
+
+// states are how many images are in which state, those that there are.
+func states(s *summary.Summary) (rows [][]string) {
 	for _, r := range []struct {
 		n    int
 		what string
@@ -126,18 +139,29 @@ func outcome(g *page, s *summary.Summary) {
 		{s.Pending, "to go"},
 	} {
 		if r.n > 0 {
-			g.line(plain, fmt.Sprintf("%7s  %s", Count(int64(r.n)), r.what))
+			rows = append(rows, []string{Count(int64(r.n)), r.what})
 		}
 	}
+	return rows
 }
 
 // took says what the run cost; all also how the disk was kept, and what the
 // tables of a whole page do not say. What was not measured is not shown.
 func took(g *page, s *summary.Summary, all bool) {
-	var rows [][2]string
+	rows := tookRows(s, all)
+	if len(rows) > 0 {
+		g.blank()
+	}
+	for _, r := range rows {
+		g.para(plain, fmt.Sprintf("%-10s", r[0]), r[1])
+	}
+}
+
+// tookRows is what took shows: names and values.
+func tookRows(s *summary.Summary, all bool) (rows [][]string) {
 	row := func(name string, parts []string) {
 		if len(parts) > 0 {
-			rows = append(rows, [2]string{name, strings.Join(parts, ", ")})
+			rows = append(rows, []string{name, strings.Join(parts, ", ")})
 		}
 	}
 	if !all {
@@ -172,13 +196,7 @@ func took(g *page, s *summary.Summary, all bool) {
 			row(r[0], r[1:])
 		}
 	}
-	if len(rows) == 0 {
-		return
-	}
-	g.blank()
-	for _, r := range rows {
-		g.para(plain, fmt.Sprintf("%-10s", r[0]), r[1])
-	}
+	return rows
 }
 
 func stepParts(s *summary.Summary) []string {
@@ -273,14 +291,23 @@ func failures(g *page, list []*summary.Failure) {
 			g.para(plain, "  help  ", f.Help)
 		}
 		g.para(dim, "  of    ", some(slices.Sorted(slices.Values(f.Images)), 5))
-		lines := strings.Split(strings.TrimRight(f.Log, "\n"), "\n")
-		if f.Log == "" {
-			continue
-		}
-		for _, l := range lines[max(0, len(lines)-logLines):] {
-			g.line(dim, "  | "+strings.TrimRight(l, "\r"))
+		for _, l := range logEnd(f.Log) {
+			g.line(dim, "  | "+l)
 		}
 	}
+}
+
+// logEnd are the last lines of an output.
+func logEnd(log string) []string {
+	if log == "" {
+		return nil
+	}
+	lines := strings.Split(strings.TrimRight(log, "\n"), "\n")
+	lines = slices.Clone(lines[max(0, len(lines)-logLines):])
+	for i, l := range lines {
+		lines[i] = strings.TrimRight(l, "\r")
+	}
+	return lines
 }
 
 // some lists the first few.

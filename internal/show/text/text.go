@@ -12,6 +12,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/charmbracelet/x/ansi"
+
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 )
 
@@ -105,11 +107,14 @@ func (p *page) hang(s style, head, text string, indent int) {
 }
 
 // pos renders a place, relative to the folder of the options.
-func (p *page) pos(at diag.Pos) string {
+func (p *page) pos(at diag.Pos) string { return p.relative(at).String() }
+
+// relative is a place relative to the folder of the options.
+func (p *page) relative(at diag.Pos) diag.Pos {
 	if rest, ok := strings.CutPrefix(at.File, strings.TrimSuffix(p.o.Dir, "/")+"/"); ok && p.o.Dir != "" {
 		at.File = rest
 	}
-	return at.String()
+	return at
 }
 
 // local renders text without the folder of the options in front of its paths.
@@ -120,10 +125,47 @@ func (p *page) local(s string) string {
 	return strings.ReplaceAll(s, strings.TrimSuffix(p.o.Dir, "/")+"/", "")
 }
 
-// width is the number of columns of clean text, one per character.
-func width(s string) int { return utf8.RuneCountInString(s) }
+// runeWidth is how many columns a character takes: of several that make one sign,
+// the sum, so that a terminal that knows better leaves room.
+func runeWidth(r rune) int {
+	if r < 0x300 {
+		return 1
+	}
+	return ansi.StringWidthWc(string(r))
+}
 
-// clean removes colours and replaces whatever else a terminal would act on.
+// width is the number of columns of clean text.
+func width(s string) (n int) {
+	for _, r := range s {
+		n += runeWidth(r)
+	}
+	return n
+}
+
+// prefix is the beginning of clean text, as much as n columns hold.
+func prefix(s string, n int) string {
+	for i, r := range s {
+		if n -= runeWidth(r); n < 0 {
+			return s[:i]
+		}
+	}
+	return s
+}
+
+// suffix is the end of clean text, as much as n columns hold.
+func suffix(s string, n int) string {
+	skip := width(s) - n
+	for i, r := range s {
+		if skip <= 0 && runeWidth(r) > 0 {
+			return s[i:]
+		}
+		skip -= runeWidth(r)
+	}
+	return ""
+}
+
+// clean removes colours and replaces whatever else a terminal would act on, and
+// what makes characters as wide as terminals please.
 func clean(s string) string {
 	for {
 		i := strings.Index(s, "\x1b[")
@@ -140,24 +182,30 @@ func clean(s string) string {
 		switch {
 		case r == '\t' || r == '\n':
 			return ' '
-		case r == utf8.RuneError || !unicode.IsPrint(r) && r != ' ':
+		case unicode.Is(unicode.Variation_Selector, r):
+			return -1
+		case r == utf8.RuneError || !unicode.IsPrint(r) && r != ' ' || !agreed(r):
 			return '?'
 		}
 		return r
 	}, s)
 }
 
+// agreed tells whether terminals are of one mind about a character's columns.
+func agreed(r rune) bool {
+	return r < 0x300 || ansi.StringWidth(string(r)) == ansi.StringWidthWc(string(r))
+}
+
 // fit cuts the middle out of text that is wider than n.
 func fit(s string, n int) string {
-	r := []rune(s)
-	if len(r) <= n {
+	if width(s) <= n {
 		return s
 	}
 	if n < 2 {
-		return string(r[:max(n, 0)])
+		return cut(s, n)
 	}
-	head := n / 2
-	return string(r[:head]) + "…" + string(r[len(r)-(n-head-1):])
+	begin := prefix(s, n/2)
+	return begin + "…" + suffix(s, n-width(begin)-1)
 }
 
 // Cut makes text safe for a terminal and cuts the end off when it is wider than
@@ -166,17 +214,40 @@ func Cut(s string, n int) string { return cut(clean(s), n) }
 
 // cut cuts the end off text that is wider than n.
 func cut(s string, n int) string {
-	r := []rune(s)
-	if len(r) <= n || n < 1 {
-		return string(r[:min(len(r), max(n, 0))])
+	if width(s) <= n {
+		return s
 	}
-	return string(r[:n-1]) + "…"
+	if n < 1 {
+		return ""
+	}
+	return prefix(s, n-1) + "…"
 }
+
+// Fit makes text safe for a terminal and cuts the middle out when it is wider
+// than n columns.
+func Fit(s string, n int) string { return fit(clean(s), n) }
+
+// Width is the number of columns that text takes, which [Cut] or [Pad] made safe.
+func Width(s string) int { return width(s) }
+
+// Pad makes text safe for a terminal and fits it into exactly n columns: the
+// middle is cut out of what is wider.
+func Pad(s string, n int) string { return pad(s, n) }
 
 // pad fits text into exactly n columns.
 func pad(s string, n int) string {
 	s = fit(clean(s), n)
-	return s + strings.Repeat(" ", n-width(s))
+	return s + strings.Repeat(" ", max(n-width(s), 0))
+}
+
+// Hard makes text safe for a terminal and breaks it at every n columns, wherever
+// that is. There is at least one line.
+func Hard(s string, n int) []string {
+	lines := []string{}
+	for s = clean(s); width(s) > max(n, 2); s = s[len(lines[len(lines)-1]):] {
+		lines = append(lines, prefix(s, max(n, 2)))
+	}
+	return append(lines, s)
 }
 
 // wrap breaks text into lines, of at most first columns and then at most rest
@@ -200,10 +271,14 @@ func wrap(s string, first, rest int) []string {
 		}
 		line += word
 		for width(line) > room {
-			r := []rune(line)
-			line = string(r[:room])
+			whole := line
+			if line = prefix(whole, room); line == "" {
+				_, n := utf8.DecodeRuneInString(whole) // no line can hold it
+				line = whole[:n]
+			}
+			rest := whole[len(line):]
 			end()
-			line = string(r[len([]rune(lines[len(lines)-1])):])
+			line = rest
 		}
 	}
 	return append(lines, line)

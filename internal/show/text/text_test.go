@@ -11,12 +11,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/charmbracelet/x/ansi"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
@@ -243,12 +245,12 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-var ansi = regexp.MustCompile("\x1b\\[[0-9;]*m")
+var colours = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
 // fault says what is wrong with a page of the given width.
 func fault(page string, cols int) string {
 	for i, line := range strings.Split(page, "\n") {
-		if n := utf8.RuneCountInString(line); n > cols {
+		if n := ansi.StringWidth(line); n > cols {
 			return fmt.Sprintf("line %d is %d columns wide: %q", i+1, n, line)
 		}
 		if strings.HasSuffix(line, " ") {
@@ -273,7 +275,7 @@ func TestWidthAndColour(t *testing.T) {
 				if f := fault(text, max(cols, minWidth)); f != "" {
 					t.Errorf("width %d: %s", cols, f)
 				}
-				if d := cmp.Diff(text, ansi.ReplaceAllString(render(t, view, Options{Width: cols, Color: true}), "")); d != "" {
+				if d := cmp.Diff(text, colours.ReplaceAllString(render(t, view, Options{Width: cols, Color: true}), "")); d != "" {
 					t.Errorf("width %d: with colour: %s", cols, d)
 				}
 			}
@@ -417,5 +419,31 @@ func TestProblemWithOutput(t *testing.T) {
 	want := "fleet.yaml:3:1: prepare x in src failed; it printed [prepare-failed]\n    - name: x\n    ^\n    | one\n    | two\n    help: see state/log\n1 problem\n"
 	if b.String() != want {
 		t.Errorf("got:\n%s\nwant:\n%s", b.String(), want)
+	}
+}
+
+// Characters that take two columns, or none, are counted as what they take.
+func TestWideCharacters(t *testing.T) {
+	for _, c := range []struct {
+		n                 int
+		in, cut, fit, pad string
+	}{
+		{6, "漢字かな", "漢字…", "漢…な", "漢…な "},
+		{5, "漢字かな", "漢字…", "漢…な", "漢…な"},
+		{8, "漢字かな", "漢字かな", "漢字かな", "漢字かな"},
+		{4, "e\u0301te\u0301", "e\u0301te\u0301", "e\u0301te\u0301", "e\u0301te\u0301 "},
+		{3, "❤\ufe0f ok", "❤ …", "❤…k", "❤…k"},
+		{1, "漢", "…", "…", "…"},
+		{0, "漢", "", "", ""},
+	} {
+		if got := [3]string{Cut(c.in, c.n), fit(clean(c.in), c.n), Pad(c.in, c.n)}; got != [3]string{c.cut, c.fit, c.pad} {
+			t.Errorf("%q in %d columns: %q", c.in, c.n, got)
+		}
+	}
+	if got := wrap("漢字 漢字漢字漢 é", 5, 5); !slices.Equal(got, []string{"漢字", "漢字", "漢字", "漢 é"}) {
+		t.Errorf("%q", got)
+	}
+	if got := wrap("漢字", 1, 1); !slices.Equal(got, []string{"漢", "字", ""}) {
+		t.Errorf("%q", got)
 	}
 }
