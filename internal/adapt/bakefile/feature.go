@@ -5,6 +5,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
@@ -173,6 +174,7 @@ func (m *maker) export(t *Target, o map[string]string, out *fleet.Output, annota
 		m.refuse(t, "output", help, "has the output %s: a fleet publishes to registries", typ)
 		return
 	}
+	levelled := false
 	for _, name := range slices.Sorted(maps.Keys(o)) {
 		value := o[name]
 		kind, key, annotated := strings.Cut(name, ".")
@@ -185,6 +187,9 @@ func (m *maker) export(t *Target, o map[string]string, out *fleet.Output, annota
 			annotate(kind, key, value)
 		case name == "compression" && (value == "gzip" || value == "zstd"):
 			out.Compression = value
+		case name == "compression-level":
+			out.CompressionLevel, _ = strconv.Atoi(value) // 0 is refused below
+			levelled = true
 		case name == "oci-mediatypes" && value == "false":
 			out.MediaTypes = "docker"
 		case name == "push" && value == "false":
@@ -193,6 +198,10 @@ func (m *maker) export(t *Target, o map[string]string, out *fleet.Output, annota
 		default:
 			m.refuse(t, "output", help, "has the output with %s=%s, which a fleet does not know", name, value)
 		}
+	}
+	if n := out.HighestLevel(); levelled && (out.CompressionLevel < 1 || out.CompressionLevel > n) {
+		m.refuse(t, "output", help, "has compression-level=%s, and %s has levels from 1 to %d", o["compression-level"], out.Compression, n)
+		out.CompressionLevel = 0 // no other recipe for that
 	}
 	if out.MediaTypes == "docker" && out.Compression == "zstd" {
 		m.refuse(t, "output", "leave out oci-mediatypes=false", "has layers with zstd, which Docker's media types cannot name")

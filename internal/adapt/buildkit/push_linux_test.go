@@ -65,6 +65,7 @@ func TestPush(t *testing.T) {
 		{"default", plan.Job{}, types.OCIManifestSchema1, types.OCILayer},
 		{"http", plan.Job{HTTP: true}, types.OCIManifestSchema1, types.OCILayer},
 		{"docker", plan.Job{MediaTypes: "docker", Compression: "gzip"}, types.DockerManifestSchema2, types.DockerLayer},
+		{"level", plan.Job{MediaTypes: "oci", Compression: "zstd", CompressionLevel: 19}, types.OCIManifestSchema1, types.OCILayerZStd},
 		{"zstd", plan.Job{MediaTypes: "oci", Compression: "zstd"}, types.OCIManifestSchema1, types.OCILayerZStd},
 		{"annotations", plan.Job{Annotations: map[string]string{"dev.lapstrake.key": "v1:00", "x": "a b=c,d"}}, types.OCIManifestSchema1, types.OCILayer},
 		{"epoch", plan.Job{Epoch: &epoch}, types.OCIManifestSchema1, types.OCILayer},

@@ -116,6 +116,9 @@ func exporterAttrs(job plan.Job) map[string]string {
 		}
 	}
 	set(string(exptypes.OptKeyLayerCompression), job.Compression)
+	if job.CompressionLevel > 0 {
+		set(string(exptypes.OptKeyCompressionLevel), strconv.Itoa(job.CompressionLevel))
+	}
 	set(exptypes.ExporterImageConfigKey, string(job.Config))
 	set(exptypes.ExporterImageBaseConfigKey, string(job.BaseConfig))
 	if job.HTTP {

@@ -22,7 +22,8 @@ func Schema() ([]byte, error) {
 		"images":   {"description": "Which images should exist: one block, or a list of them.", "anyOf": []any{blockSchema(), listOf("", blockSchema())}},
 		"output": fieldsOf("How images are written.", nil, map[string]schema{
 			"mediaTypes": oneOf("Kind of manifests.", "oci", "docker"), "compression": oneOf("Compression of new layers.", "gzip", "zstd"),
-			"keyTag": anyFlag("Also publish every image by its content key."), "annotations": textsOf("Annotations of every manifest."),
+			"compressionLevel": anyCount("Level of the compression: 1 to 9 for gzip, to 22 for zstd."),
+			"keyTag":           anyFlag("Also publish every image by its content key."), "annotations": textsOf("Annotations of every manifest."),
 		}),
 		"platform": anyText("linux/ARCH of every image; linux/amd64 by default."),
 		"epoch":    anyText("The latest time that layers and configs may carry."),

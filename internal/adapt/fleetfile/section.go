@@ -158,7 +158,7 @@ func (p *parser) output(top yamldoc.Object) fleet.Output {
 	if !top.Has("output") {
 		return out
 	}
-	o, ok := p.Object(top.Value("output"), "output", "mediaTypes", "compression", "keyTag", "annotations")
+	o, ok := p.Object(top.Value("output"), "output", "mediaTypes", "compression", "compressionLevel", "keyTag", "annotations")
 	if !ok {
 		return out
 	}
@@ -168,6 +168,7 @@ func (p *parser) output(top yamldoc.Object) fleet.Output {
 		KeyTag:      o.Flag("keyTag"),
 		Annotations: o.Strings("annotations"),
 	}
+	out.CompressionLevel = o.Count("compressionLevel", out.HighestLevel())
 	if out.MediaTypes == "docker" && out.Compression == "zstd" {
 		p.Problem(diag.FleetValue, o.Pos("compression"), "use mediaTypes: oci, or gzip", "Docker media types have no zstd layers")
 	}

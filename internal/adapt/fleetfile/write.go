@@ -162,6 +162,9 @@ func (w *writer) output(f fleet.Fleet) {
 	w.line("\n# How images are written.", "output:")
 	w.line("", "  mediaTypes: "+scalar(o.MediaTypes))
 	w.line("", "  compression: "+scalar(o.Compression))
+	if o.CompressionLevel > 0 {
+		w.line("", "  compressionLevel: "+strconv.Itoa(o.CompressionLevel))
+	}
 	w.texts("  ", "", "annotations", o.Annotations, scalar)
 	w.line("\n# What every image is for.", "platform: "+scalar(f.Platform))
 	if f.Epoch != nil {

@@ -43,6 +43,7 @@ func TestWriteProperty(t *testing.T) {
 			Secrets: []fleet.Secret{{ID: "token", Env: "TOKEN"}, {ID: "npm", File: filepath.Join(dir, ".npmrc")}},
 			SSH:     []fleet.SSH{{ID: "default"}, {ID: "k", Paths: []string{filepath.Join(dir, "key")}}},
 		}
+		want.Output.CompressionLevel = rapid.IntRange(0, 9).Draw(t, "level")
 		if want.Output.MediaTypes == "docker" {
 			want.Output.Compression = "gzip"
 		} else {

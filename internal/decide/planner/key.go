@@ -35,6 +35,9 @@ type keyer struct {
 
 func newKeyer(f *fleet.Fleet) *keyer {
 	common := map[string]any{"platform": f.Platform, "mediaTypes": or(f.Output.MediaTypes, "oci"), "compression": or(f.Output.Compression, "gzip")}
+	if f.Output.CompressionLevel > 0 {
+		common["compressionLevel"] = f.Output.CompressionLevel
+	}
 	if len(f.Output.Annotations) > 0 {
 		common["annotations"] = f.Output.Annotations
 	}

@@ -119,15 +119,16 @@ func TestActions(t *testing.T) {
 func TestKey(t *testing.T) {
 	epoch := time.Unix(1, 0)
 	moves := map[string]func(in *planner.Input, f *planner.Facts){
-		"base":        func(_ *planner.Input, f *planner.Facts) { f.Base.Manifest = "sha256:other" },
-		"variant":     func(_ *planner.Input, f *planner.Facts) { f.Variant.ID = "sha256:other" },
-		"content":     func(_ *planner.Input, f *planner.Facts) { f.Content = "sha256:other" },
-		"secret id":   func(_ *planner.Input, f *planner.Facts) { f.Variant.Graph.Steps[2].Secrets = []string{"token"} },
-		"platform":    func(in *planner.Input, _ *planner.Facts) { in.Fleet.Platform = "linux/arm64" },
-		"epoch":       func(in *planner.Input, _ *planner.Facts) { in.Fleet.Epoch = &epoch },
-		"media types": func(in *planner.Input, _ *planner.Facts) { in.Fleet.Output.MediaTypes = "docker" },
-		"compression": func(in *planner.Input, _ *planner.Facts) { in.Fleet.Output.Compression = "zstd" },
-		"annotations": func(in *planner.Input, _ *planner.Facts) { in.Fleet.Output.Annotations = map[string]string{"a": "b"} },
+		"base":              func(_ *planner.Input, f *planner.Facts) { f.Base.Manifest = "sha256:other" },
+		"variant":           func(_ *planner.Input, f *planner.Facts) { f.Variant.ID = "sha256:other" },
+		"content":           func(_ *planner.Input, f *planner.Facts) { f.Content = "sha256:other" },
+		"secret id":         func(_ *planner.Input, f *planner.Facts) { f.Variant.Graph.Steps[2].Secrets = []string{"token"} },
+		"platform":          func(in *planner.Input, _ *planner.Facts) { in.Fleet.Platform = "linux/arm64" },
+		"epoch":             func(in *planner.Input, _ *planner.Facts) { in.Fleet.Epoch = &epoch },
+		"media types":       func(in *planner.Input, _ *planner.Facts) { in.Fleet.Output.MediaTypes = "docker" },
+		"compression level": func(in *planner.Input, _ *planner.Facts) { in.Fleet.Output.CompressionLevel = 3 },
+		"compression":       func(in *planner.Input, _ *planner.Facts) { in.Fleet.Output.Compression = "zstd" },
+		"annotations":       func(in *planner.Input, _ *planner.Facts) { in.Fleet.Output.Annotations = map[string]string{"a": "b"} },
 	}
 	stays := map[string]func(in *planner.Input, f *planner.Facts){
 		"tag":               func(_ *planner.Input, f *planner.Facts) { f.Image.Tags = []string{"reg.example/other:x"} },

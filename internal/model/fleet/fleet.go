@@ -95,11 +95,22 @@ type Output struct {
 	MediaTypes string `json:"mediaTypes,omitempty"`
 	// Compression of new layers: "gzip" (default) or "zstd".
 	Compression string `json:"compression,omitempty"`
+	// CompressionLevel is 1 to 9 for gzip and 1 to 22 for zstd; 0 is the daemon's
+	// own choice.
+	CompressionLevel int `json:"compressionLevel,omitempty"`
 	// Annotations are set on every manifest; only with OCI media types.
 	Annotations map[string]string `json:"annotations,omitempty"`
 	// KeyTag also publishes every image as k-<key12>, so that a machine
 	// without state finds equal content by one request.
 	KeyTag bool `json:"keyTag,omitempty"`
+}
+
+// HighestLevel is the highest level of the output's compression.
+func (o Output) HighestLevel() int {
+	if o.Compression == "zstd" {
+		return 22
+	}
+	return 9
 }
 
 // Secret is a value that steps may mount by id. The value is never kept here:

@@ -152,8 +152,9 @@ type Job struct {
 	Repo string
 	// HTTP says that Repo's registry speaks plain HTTP.
 	HTTP bool
-	// MediaTypes and Compression as in fleet.Output.
+	// MediaTypes, Compression and CompressionLevel are as in fleet.Output.
 	MediaTypes, Compression string
+	CompressionLevel        int
 	Annotations             map[string]string
 	// Epoch, when set, clamps times and rewrites those in new layers.
 	Epoch *time.Time

@@ -14,12 +14,13 @@ import (
 // job is a solve that pushes to repo by digest, written as the fleet's output asks.
 func (e *Engine) job(definition []byte, repo string) plan.Job {
 	return plan.Job{
-		Definition:  definition,
-		Repo:        repo,
-		HTTP:        e.Store.PlainHTTP(publish.Host(repo)),
-		MediaTypes:  e.Fleet.Output.MediaTypes,
-		Compression: e.Fleet.Output.Compression,
-		Epoch:       e.Fleet.Epoch,
+		Definition:       definition,
+		Repo:             repo,
+		HTTP:             e.Store.PlainHTTP(publish.Host(repo)),
+		MediaTypes:       e.Fleet.Output.MediaTypes,
+		Compression:      e.Fleet.Output.Compression,
+		CompressionLevel: e.Fleet.Output.CompressionLevel,
+		Epoch:            e.Fleet.Epoch,
 	}
 }
 
