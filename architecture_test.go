@@ -59,6 +59,9 @@ var foreign = map[string]string{
 	"github.com/parquet-go/parquet-go":                 "internal/adapt/rows",
 	"charm.land":                                       "internal/show/screen",
 	"github.com/charmbracelet":                         "internal/show/text",
+	"go.opentelemetry.io":                              "internal/show/telemetry",
+	"github.com/prometheus":                            "internal/show/telemetry",
+	"github.com/go-logr/logr":                          "internal/show/telemetry",
 }
 
 // own says which wing alone may import one of our packages: what people are shown

@@ -96,7 +96,7 @@ func counts(d journal.StepData) bool {
 
 // row is the row of a step, made when it is the first of its name.
 func (s *Summary) row(d journal.StepData) *Step {
-	k := rowKey{rowName(d), d.Shared}
+	k := rowKey{StepName(d), d.Shared}
 	if s.fold.rows[k] == nil && len(s.fold.rows) >= maxRows {
 		k = rowKey{name: otherSteps}
 		d.Kind = ""
@@ -110,8 +110,9 @@ func (s *Summary) row(d journal.StepData) *Step {
 	return r
 }
 
-// rowName is a step's name without what differs from base to base.
-func rowName(d journal.StepData) string {
+// StepName is a step's name without what differs from base to base: a fleet has
+// as many as its recipes have steps.
+func StepName(d journal.StepData) string {
 	const from = "] FROM "
 	if i := strings.Index(d.Name, from); i >= 0 && !d.Shared {
 		return d.Name[:i+len(from)] + "(base)"

@@ -261,8 +261,10 @@ type StepBegunData struct {
 
 // StepData is one vertex of a solve, complete.
 type StepData struct {
-	Name    string        `json:"name"`
-	Cached  bool          `json:"cached,omitempty"`
+	Name   string `json:"name"`
+	Cached bool   `json:"cached,omitempty"`
+	// Began is when it began, by the daemon's clock; zero when not known.
+	Began   time.Time     `json:"began,omitzero"`
 	Took    time.Duration `json:"took,omitempty"`
 	Error   string        `json:"error,omitempty"`
 	Pulled  int64         `json:"pulled,omitempty"` // bytes that the daemon fetched

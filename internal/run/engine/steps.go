@@ -175,7 +175,7 @@ func (s *solveSteps) flush() {
 		}
 		data := journal.StepData{Name: r.Name, Cached: r.Cached, Error: r.Error, Pulled: r.Pulled, Parts: r.Parts, Shared: s.image == ""}
 		if !r.Started.IsZero() && !r.Completed.IsZero() {
-			data.Took = r.Completed.Sub(r.Started)
+			data.Began, data.Took = r.Started.UTC(), r.Completed.Sub(r.Started)
 		}
 		ev := event(journal.StepDone, s.image, nil)
 		ev.Step, ev.Worker = r.Digest, s.worker

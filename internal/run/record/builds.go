@@ -216,7 +216,7 @@ func (b *builds) done(im *image, r journal.StepRecord) {
 	}
 	b.written[x] = true
 	b.log.write(journal.StepDone, im.id, journal.StepData{
-		Name: r.Name, Cached: r.Cached, Took: took(r), Error: r.Error, Pulled: r.Pulled, Parts: r.Parts,
+		Name: r.Name, Cached: r.Cached, Began: r.Started.UTC(), Took: took(r), Error: r.Error, Pulled: r.Pulled, Parts: r.Parts,
 	}, im.mark, func(e *journal.Event) { e.Step = r.Digest })
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -24,6 +23,7 @@ type buildFlags struct {
 	fleet      fleetFlags
 	worker     workerFlags
 	limit      limitFlags
+	observe    observeFlags
 	jobs       int
 	dry, fresh bool
 	progress   string
@@ -44,6 +44,7 @@ func (a *app) buildCommand() *cobra.Command {
 	b.fleet.caching(c)
 	b.worker.register(c)
 	b.limit.register(c)
+	b.observe.register(c)
 	c.Flags().IntVar(&b.jobs, "jobs", 0, "run `n` solves at once on one worker (default: jobs of the fleet file, else the number of cores, at least 2)")
 	c.Flags().BoolVar(&b.dry, "dry-run", false, "stop at the plan")
 	c.Flags().BoolVar(&b.fresh, "new-run", false, "start a new run instead of going on with an unfinished one")
@@ -76,12 +77,23 @@ func (a *app) runBuild(ctx context.Context, b *buildFlags, args []string) error 
 	if b.dry {
 		return a.planOnly(ctx, eng, planOptions{})
 	}
+	watcher, err := a.observe(ctx, b.observe)
+	if err != nil {
+		return err
+	}
+	defer watcher.close()
 	if note := limits.unmanaged(workers); note != "" {
-		fmt.Fprintln(a.Err, "note: "+note)
+		a.say("note: ", note)
 	}
 	run, err := engine.StartRecord(engine.RecordOptions{State: state, Fleet: eng.Fleet, Choices: b.fleet.choices(), Namespace: b.fleet.namespace, New: b.fresh, Versions: map[string]string{"lapstrake": Version}})
 	if err != nil {
 		return err
+	}
+	if err := watcher.watch(ctx, run); err != nil {
+		return run.Finish(err)
+	}
+	if a.log != nil {
+		mode = progressQuiet // the standard error is the log's
 	}
 	return a.build(ctx, eng, run, b.worker.daemons(eng, state, workers), mode)
 }
@@ -89,8 +101,8 @@ func (a *app) runBuild(ctx context.Context, b *buildFlags, args []string) error 
 // build carries a fleet out and prints what came of it.
 func (a *app) build(ctx context.Context, eng *engine.Engine, run *engine.Record, workers daemons, mode string) error {
 	eng.Run = run
-	if run.Resumed && mode != progressJSON && mode != progressQuiet {
-		fmt.Fprintf(a.Err, "going on with run %s\n", run.ID())
+	if run.Resumed && (a.log != nil || mode != progressJSON && mode != progressQuiet) {
+		a.say("", "going on with run "+run.ID())
 	}
 	ctx, watched := a.watch(ctx, mode, eng)
 	stop := sync.OnceFunc(watched.stop)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -36,6 +37,8 @@ type app struct {
 	Streams
 	state string
 	json  bool
+	// log takes what else is text on Err; nil unless a command's flags ask for it.
+	log *slog.Logger
 	// noted are the bake files whose notes were shown.
 	noted map[string]bool
 }
@@ -71,6 +74,11 @@ func Main(args []string, s Streams) (code int) {
 
 // report prints an error: problems with their lines, anything else with its help.
 func (a *app) report(err error) {
+	if a.log != nil {
+		kind := diag.KindOf(err)
+		a.log.Error(err.Error(), "kind", kind.String(), "exit", kind.ExitCode(), "help", diag.HelpOf(err))
+		return
+	}
 	var l diag.List
 	var p diag.Problem
 	if errors.As(err, &p) {
@@ -114,13 +122,13 @@ func (a *app) root() *cobra.Command {
 			return c.Help()
 		},
 	}
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentFlags().StringVar(&a.state, "state", "", "`folder` for facts, runs and the embedded daemon (default: lapstrake in $XDG_STATE_HOME)")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON; the last line is the result")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return diag.Errorf(diag.Usage, "see `"+c.CommandPath()+" --help`", "%w", err)
 	})
-	root.AddCommand(a.initCommand(), a.planCommand(), a.lintCommand(), a.buildCommand(), a.verifyCommand(), a.historyCommand(), a.mirrorCommand(), a.runsCommand(), a.showCommand(), a.imagesCommand(), a.retentionCommand(), a.explainCommand(), a.diffCommand(), a.recordCommand(), a.labCommand(), a.pruneCommand(), a.doctorCommand(), a.workerCommand(), a.registryCommand())
+	root.AddCommand(a.initCommand(), a.planCommand(), a.lintCommand(), a.buildCommand(), a.verifyCommand(), a.historyCommand(), a.mirrorCommand(), a.runsCommand(), a.showCommand(), a.imagesCommand(), a.retentionCommand(), a.explainCommand(), a.diffCommand(), a.recordCommand(), a.labCommand(), a.pruneCommand(), a.doctorCommand(), a.workerCommand(), a.registryCommand(), a.completionCommand())
+	a.complete(root)
 	root.Args = oneOf(root)
 	return root
 }

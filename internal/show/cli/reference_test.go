@@ -78,6 +78,7 @@ When several apply, the order is 130, 1, 9, 6, 7, 8, 3. A command that ends with
 | ` + "`GITHUB_ACTIONS`, `GITHUB_STEP_SUMMARY`, `GITHUB_WORKSPACE`" + ` | how a build is [shown by GitHub Actions](progress.md#github-actions) |
 | ` + "`COLUMNS`" + ` | width of the output when it is not a terminal; by default 100 |
 | ` + "`NO_COLOR`" + ` | when set, no colours |
+| ` + "`OTEL_…`, `TRACEPARENT`" + ` | where builds send traces and metrics, unless they are sent nowhere; see [telemetry](telemetry.md) |
 `)
 	generated(t, "../../../docs/reference/cli.md", b.String())
 }

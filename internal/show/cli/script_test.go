@@ -20,6 +20,7 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/run/worker/workertest"
 	"github.com/lapstrake/lapstrake/internal/show/cli"
+	"github.com/lapstrake/lapstrake/internal/testfleet"
 )
 
 // TestMain lets the test binary be lapstrake, too: scripts run it as a program
@@ -71,6 +72,12 @@ func (t tests) Run() int { return workertest.Main(t.m) }
 //	                              to the end of the script
 //	ended LAB FILE DIR            write the results of trials that never ran: a line of
 //	                              FILE is a cell and NAME=VALUE words
+//	collector                     receive OpenTelemetry's data at $OTLP
+//	received METRIC...            print the traces that came, and metrics
+//	withheld TEXT                 nothing that came holds it
+//	scrape METHOD PATH lapstrake ARG...
+//	                              run, and print the metrics that it serves while such
+//	                              a request waits at registry.test
 //	serves lapstrake ARG...       run until it has printed a host that answers, then
 //	                              interrupt it; it must exit with 0
 //
@@ -93,6 +100,7 @@ func TestScript(t *testing.T) {
 			"exits": exits, "registry": serve, "stop-registry": stopRegistry, "bases": bases, "recipe": recipe,
 			"change": change, "daemon": daemon, "requests": requests, "tags": tags, "scrub": scrubFile,
 			"lacks": lacks, "interrupt": interrupt, "serves": serves, "image": image,
+			"collector": collector, "received": received, "withheld": withheld, "scrape": scrape,
 			"up": up, "down": down, "hold": hold, "run-ids": runIDs, "ended": ended,
 		},
 	})
@@ -122,7 +130,7 @@ func setup(e *testscript.Env) error {
 	h := fnv.New32a()
 	h.Write([]byte(filepath.Base(e.WorkDir)))
 	w := &world{t: t, work: e.WorkDir, seed: int64(h.Sum32()), registries: map[string]*testRegistry{}}
-	e.Values[worldKey{}], e.Values[raisedKey{}] = w, new(*raised)
+	e.Values[worldKey{}], e.Values[raisedKey{}], e.Values[collectorKey{}] = w, new(*raised), new(*testfleet.Collector)
 	e.Defer(w.close)
 	return nil
 }
