@@ -11,7 +11,7 @@ all: $(BIN)/lapstrake tools
 tools: $(BIN)/buildkitd $(BIN)/runc
 
 # What a fresh Debian or Ubuntu lacks: libseccomp for runc, a static busybox for
-# the generated bases, mkfs for disks of a stated size.
+# the generated bases, mkfs for disks of a stated size, Chromium for the reports.
 deps:
 	@scripts/deps
 

@@ -110,8 +110,8 @@ func (s *Summary) row(d journal.StepData) *Step {
 	return r
 }
 
-// StepName is a step's name without what differs from base to base: a fleet has
-// as many as its recipes have steps.
+// StepName is the name that [Summary.Steps] has a step under: its own, without
+// what differs from base to base.
 func StepName(d journal.StepData) string {
 	const from = "] FROM "
 	if i := strings.Index(d.Name, from); i >= 0 && !d.Shared {

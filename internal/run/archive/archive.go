@@ -7,6 +7,7 @@
 package archive
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -18,7 +19,9 @@ import (
 	"github.com/lapstrake/lapstrake/internal/decide/delta"
 	"github.com/lapstrake/lapstrake/internal/decide/explain"
 	"github.com/lapstrake/lapstrake/internal/decide/summary"
+	"github.com/lapstrake/lapstrake/internal/decide/timeline"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
 )
@@ -86,11 +89,15 @@ func newest(state string, match func(Run) bool) (Run, bool, error) {
 
 // FleetName is the name of the fleet that was built, or the command line of an
 // observed run.
-func (r Run) FleetName() string {
-	if r.Observed {
-		return r.Fleet
+func (r Run) FleetName() string { return NameOf(r.Fleet, r.Observed) }
+
+// NameOf is the name of a fleet as a journal has it, or the command line of an
+// observed run.
+func NameOf(fleet string, observed bool) string {
+	if observed {
+		return fleet
 	}
-	name, _, _ := strings.Cut(r.Fleet, "@")
+	name, _, _ := strings.Cut(fleet, "@")
 	return name
 }
 
@@ -142,6 +149,48 @@ func (r Run) Explained() (*explain.Run, error) {
 func (r Run) Summary() (*summary.Summary, error) {
 	s := summary.New()
 	return s, r.fold(func(e journal.Event) { summary.Fold(s, e) })
+}
+
+// Traced is what the run came to, and how that is laid out over time.
+func (r Run) Traced() (*summary.Summary, *timeline.Timeline, error) {
+	s, t := summary.New(), timeline.New()
+	err := r.fold(func(e journal.Event) {
+		summary.Fold(s, e)
+		t.Fold(e)
+	})
+	t.End()
+	return s, t, err
+}
+
+// Tail is the end of the output of a step of an image, "" for a shared step: at most
+// keep bytes of it, from the beginning of a line on; size is that of all of it. A step
+// without output is "".
+func (r Run) Tail(image string, step graph.Digest, keep int) (tail string, size int64, err error) {
+	in, err := runlog.ReadLog(r.Dir, image, string(step))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", 0, nil
+	}
+	if err != nil {
+		return "", 0, err
+	}
+	defer in.Close()
+	var end []byte
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := in.Read(buf)
+		size += int64(n)
+		if end = append(end, buf[:n]...); len(end) > 2*keep+len(buf) {
+			end = append(end[:0], end[len(end)-keep:]...)
+		}
+		if err != nil { // a log that was torn ends early
+			break
+		}
+	}
+	if len(end) > keep {
+		end = end[len(end)-keep:]
+		_, end, _ = bytes.Cut(end, []byte("\n"))
+	}
+	return string(end), size, nil
 }
 
 // fold reads the journal.

@@ -35,7 +35,7 @@ func (a *app) labReportCommand() *cobra.Command {
 }
 
 func (a *app) labReport(ctx context.Context, args []string, dir, key string, markdown, verbose bool) error {
-	o := answer.Options{Now: time.Now(), Show: text.Signed, Replay: replay(args, dir)}
+	o := answer.Options{Show: text.Signed, Replay: replay(args, dir)}
 	if key != "" {
 		metrics, err := findMetrics([]string{key})
 		if err != nil {
@@ -43,24 +43,10 @@ func (a *app) labReport(ctx context.Context, args []string, dir, key string, mar
 		}
 		o.Key = metrics[0]
 	}
-	r, err := a.results(ctx, dir, args)
+	report, verdict, err := a.labAnswer(ctx, args, dir, o)
 	if err != nil {
 		return err
 	}
-	if o.Facts, err = r.facts(ctx); err != nil {
-		return err
-	}
-	if o.Searches, err = r.searches(); err != nil {
-		return err
-	}
-	t, err := r.answers(ctx)
-	if err != nil {
-		return err
-	}
-	if o.Misses, err = r.misses(t); err != nil {
-		return err
-	}
-	report, verdict := t.Report(o)
 	err = a.render(report, func(w io.Writer, p text.Options) error {
 		p.Verbose = verbose
 		if markdown {
@@ -72,6 +58,31 @@ func (a *app) labReport(ctx context.Context, args []string, dir, key string, mar
 		return err
 	}
 	return verdict
+}
+
+// labAnswer is everything that an experiment says now, and its verdict. The options'
+// other fields are filled in from its results.
+func (a *app) labAnswer(ctx context.Context, args []string, dir string, o answer.Options) (report *answer.Report, verdict, err error) {
+	o.Now = time.Now()
+	r, err := a.results(ctx, dir, args)
+	if err != nil {
+		return nil, nil, err
+	}
+	if o.Facts, err = r.facts(ctx); err != nil {
+		return nil, nil, err
+	}
+	if o.Searches, err = r.searches(); err != nil {
+		return nil, nil, err
+	}
+	t, err := r.answers(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if o.Misses, err = r.misses(t); err != nil {
+		return nil, nil, err
+	}
+	report, verdict = t.Report(o)
+	return report, verdict, nil
 }
 
 // replay is the command that shows a report again.
