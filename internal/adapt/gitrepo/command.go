@@ -20,9 +20,10 @@ const killDelay = 3 * time.Second
 
 // command is one git command.
 type command struct {
-	args []string
-	dir  string   // "" is the working folder
-	env  []string // beside those of localEnv, or the whole when remote
+	args  []string
+	dir   string   // "" is the working folder
+	env   []string // beside those of localEnv, or the whole when remote
+	stdin []byte
 	// remote is set for a command that talks to another host.
 	remote bool
 }
@@ -77,7 +78,7 @@ func (c command) output(ctx context.Context) ([]byte, error) {
 	cmd := c.prepared(ctx)
 	var out bytes.Buffer
 	var errs tail
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(c.stdin), &out, &errs
 	err := cmd.Run()
 	return out.Bytes(), c.failure(err, &errs)
 }

@@ -36,27 +36,63 @@ func (r *Repo) Submodules(ctx context.Context, commit string) (map[string]string
 	return out, nil
 }
 
-// Attach makes a folder that holds the tree of a commit a work tree at that
-// commit, so that git answers in it as it does in a clone. It borrows the objects
-// of r, which must stay where it is.
+// Attach makes a folder that holds the tree of a commit, by its full hash, a work
+// tree at that commit, so that git answers in it as in a clone: HEAD is the commit,
+// on no branch, its history is there, and so are the tags in that. What was
+// attached before is replaced.
+//
+// Objects are borrowed from r, which must stay where it is; nothing that git writes
+// in the folder gets there, and there is no remote. Submodules are work trees once
+// they are attached, too.
 func (r *Repo) Attach(ctx context.Context, dir, commit string) error {
+	op := "attach " + dir
 	git := filepath.Join(dir, ".git")
+	if err := os.RemoveAll(git); err != nil {
+		return diag.Wrap(diag.Infra, op, err)
+	}
 	format := "sha1"
 	if len(commit) == 64 {
 		format = "sha256"
 	}
-	run := func(args ...string) error {
-		_, err := command{args: args, dir: dir}.output(ctx)
-		return wrap(ctx, "attach "+dir, err)
+	tags, err := r.command("for-each-ref", "--merged="+commit, "--format=create %(refname) %(objectname)", "refs/tags").output(ctx)
+	if err != nil {
+		return wrap(ctx, op, err)
 	}
-	if err := run("init", "--quiet", "--template=", "--object-format="+format, dir); err != nil {
+	in := func(stdin []byte, args ...string) error {
+		_, err := command{args: args, dir: dir, stdin: stdin}.output(ctx)
+		return wrap(ctx, op, err)
+	}
+	if err := in(nil, "init", "--quiet", "--template=", "--initial-branch=main", "--object-format="+format, dir); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(git, "objects", "info", "alternates"), []byte(r.objects+"\n"), 0o644); err != nil {
-		return diag.Wrap(diag.Infra, "attach "+dir, err)
+	if err := r.lend(git); err != nil {
+		return diag.Wrap(diag.Infra, op, err)
 	}
-	if err := run("update-ref", "--no-deref", "HEAD", commit); err != nil {
+	if err := in(tags, "update-ref", "--stdin"); err != nil {
 		return err
 	}
-	return run("read-tree", commit)
+	if err := in(nil, "update-ref", "--no-deref", "HEAD", commit); err != nil {
+		return err
+	}
+	if err := in(nil, "config", "submodule.active", "."); err != nil {
+		return err
+	}
+	return in(nil, "read-tree", commit)
+}
+
+// lend gives a git directory the objects of r, and where its history ends early.
+func (r *Repo) lend(git string) error {
+	info := filepath.Join(git, "objects", "info")
+	err := os.MkdirAll(info, 0o755)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(info, "alternates"), []byte(r.objects+"\n"), 0o644)
+	}
+	if err != nil || !r.shallow {
+		return err
+	}
+	ends, err := os.ReadFile(filepath.Join(filepath.Dir(r.objects), "shallow"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(git, "shallow"), ends, 0o644)
+	}
+	return err
 }

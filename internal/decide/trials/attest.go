@@ -55,8 +55,8 @@ type Wanted struct {
 	Cell experiment.Cell
 	// SeedMark names the state that it had to start from; "" is nothing.
 	SeedMark string
-	// Inputs is the digest of what all trials of the setting read; "" when this is
-	// the first.
+	// Inputs is the digest of what all trials of the setting read; "" when that is
+	// not known.
 	Inputs graph.Digest
 	// Jobs and Daemon are those of the experiment's other trials; 0 and "" when
 	// not known.
@@ -178,7 +178,7 @@ func (a *attest) steps(want Wanted, seen Seen) {
 // conditions looks at what must be alike in all trials.
 func (a *attest) conditions(want Wanted, seen Seen, s *summary.Summary) {
 	if want.Inputs != "" && seen.Inputs != want.Inputs {
-		a.fault(OtherInputs, "it read %s, the other trials of its setting %s", seen.Inputs, want.Inputs)
+		a.fault(OtherInputs, "it read %s, not %s as the others of its setting", seen.Inputs, want.Inputs)
 	}
 	if want.Jobs != 0 && seen.Jobs != 0 && seen.Jobs != want.Jobs {
 		a.fault(OtherJobs, "%d solves at once, and %d in the other trials", seen.Jobs, want.Jobs)

@@ -97,8 +97,17 @@ type Factor struct {
 	// argument, the knob. Ref and Patch have none.
 	Target string `json:"target,omitempty"`
 	// Levels has two or more, the baseline first.
-	Levels []Level  `json:"levels"`
-	Pos    diag.Pos `json:"-"`
+	Levels []Level `json:"levels"`
+	// Follows is of a factor that [Experiment.Split] made, else nil.
+	Follows *Follows `json:"follows,omitempty"`
+	Pos     diag.Pos `json:"-"`
+}
+
+// Follows says what a factor is where another one is left as it was written.
+type Follows struct {
+	Factor string `json:"factor"`
+	// Levels are those of the following factor, by the levels of the other.
+	Levels map[string]string `json:"levels"`
 }
 
 // Level is one state of a factor.
@@ -118,6 +127,20 @@ func (f Factor) Level(name string) (Level, bool) {
 		return Level{}, false
 	}
 	return f.Levels[i], true
+}
+
+// Along are the levels of a setting in which one factor has a level, and all others
+// their first, but for those that follow it.
+func (e *Experiment) Along(factor, level string) Levels {
+	out := Levels{}
+	for _, f := range e.Factors {
+		out[f.Name] = f.Levels[0].Name
+		if f.Follows != nil && f.Follows.Factor == factor {
+			out[f.Name] = f.Follows.Levels[level]
+		}
+	}
+	out[factor] = level
+	return out
 }
 
 // Pinned tells whether the level can never mean something else: a commit that is

@@ -9,8 +9,8 @@ import (
 
 // Split takes apart a factor of commits that change a submodule's pointer with
 // them. The pointer becomes a factor of its own, of which every cell has the level
-// that it had anyway; and for each level whose pointer is not the baseline's, two
-// settings are added, with the code alone and with the pointer alone. Pointers are
+// that it had anyway; and for each level of a cell whose pointer is not the
+// baseline's, two settings are added, with the code alone and with the pointer alone. Pointers are
 // the commits that the submodule at a path points to, by level.
 //
 // It returns the experiment itself when there is nothing to take apart: all
@@ -37,6 +37,7 @@ func (e *Experiment) Split(factor, at string, pointers map[string]string) *Exper
 	if len(pointer.Levels) < 2 {
 		return e
 	}
+	pointer.Follows = &Follows{f.Name, of}
 	out := *e
 	out.Factors = append(slices.Clone(e.Factors), pointer)
 	out.Cells = slices.Clone(e.Cells)
@@ -87,8 +88,9 @@ func (e *Experiment) apart(code, pointer Factor, of map[string]string) {
 	}
 	var added []Cell
 	for _, l := range code.Levels[1:] {
-		if of[l.Name] == of[code.Levels[0].Name] {
-			continue
+		tried := slices.ContainsFunc(e.Cells, func(c Cell) bool { return c.Levels[code.Name] == l.Name })
+		if !tried || of[l.Name] == of[code.Levels[0].Name] {
+			continue // it is there for a search, or moves no pointer
 		}
 		alone := []Levels{first(), first()}
 		alone[0][code.Name], alone[1][pointer.Name] = l.Name, of[l.Name]

@@ -1,6 +1,8 @@
 package experiment
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -37,6 +39,10 @@ func TestSplit(t *testing.T) {
 			"v1/cold v1 v1", "v2/cold v2 v1", "v3/cold v3 v3",
 			"disk=small,code=v3,code-sdk=v1/cold v3 v1", "disk=small,code=v1,code-sdk=v3/cold v1 v3", "v1/cold+aa v1 v1",
 		}},
+		{"a level that only a search looks at", searched(bundled("v1", "v2"), "v3"), map[string]string{"v1": "a", "v2": "b", "v3": "c"}, []string{
+			"v1/cold v1 v1", "v2/cold v2 v2",
+			"disk=small,code=v2,code-sdk=v1/cold v2 v1", "disk=small,code=v1,code-sdk=v2/cold v1 v2", "v1/cold+aa v1 v1",
+		}},
 		{"equal pointers", bundled("old", "new"), map[string]string{"old": "a", "new": "a"}, nil},
 		{"a pointer that is not known", bundled("old", "new"), map[string]string{"old": "a"}, nil},
 	} {
@@ -59,6 +65,12 @@ func TestSplit(t *testing.T) {
 			if d := cmp.Diff(tc.want, cells); d != "" {
 				t.Errorf("cells (-want +got):\n%s", d)
 			}
+			for _, c := range tc.e.Cells { // what follows is what the commit has
+				along := got.Along("code", c.Levels["code"])
+				if want := tc.pointers[c.Levels["code"]]; pointerOf(got, along) != want || along["disk"] != "small" {
+					t.Errorf("along %s: %v, which points to %s, not %s", c.Levels["code"], along, pointerOf(got, along), want)
+				}
+			}
 			if tc.e.Digest() != before || got.Digest() == before {
 				t.Error("the original was changed, or the result is the same experiment")
 			}
@@ -67,4 +79,18 @@ func TestSplit(t *testing.T) {
 			}
 		})
 	}
+}
+
+// searched adds a level that no cell has.
+func searched(e *Experiment, level string) *Experiment {
+	i := slices.IndexFunc(e.Factors, func(f Factor) bool { return f.Name == "code" })
+	e.Factors[i].Levels = append(e.Factors[i].Levels, Level{Name: level, Value: strings.Repeat("9", 40)})
+	return e
+}
+
+// pointerOf is the commit that levels point to.
+func pointerOf(e *Experiment, l Levels) string {
+	f, _ := e.Factor("code-sdk")
+	level, _ := f.Level(l["code-sdk"])
+	return level.Value
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/lapstrake/lapstrake/internal/decide/bisect"
 	"github.com/lapstrake/lapstrake/internal/decide/metric"
@@ -19,7 +20,8 @@ import (
 )
 
 // Question is what a bisection asks: at which level of a factor does a metric
-// change, when all other factors have their first level?
+// change, when all other factors have their first level? A pointer that was taken
+// out of the factor's commits goes with them.
 type Question struct {
 	Factor string `json:"factor"`
 	// Metric is an exact one, by a name that [metric.Find] knows.
@@ -34,8 +36,10 @@ type bisection struct {
 	q      Question
 	factor experiment.Factor
 	metric metric.Metric
-	search *bisect.Search
 	path   string // of its log
+
+	mu     sync.Mutex // of what follows, while probes run
+	search *bisect.Search
 }
 
 // ReadSearch is the search that a folder's log tells of; one that was not begun
@@ -58,9 +62,12 @@ func ReadSearch(dir string, q Question) (*bisect.Search, error) {
 	return bisect.Replay(events)
 }
 
+// searchFolder has the logs of searches.
+const searchFolder = "bisect"
+
 // searchPath is the log of a search.
 func searchPath(dir string, q Question) string {
-	return filepath.Join(dir, "bisect", folder(q.Factor+"~"+q.Metric+"~"+string(q.Temperature))+".jsonl")
+	return filepath.Join(dir, searchFolder, folder(q.Factor+"~"+q.Metric+"~"+string(q.Temperature))+".jsonl")
 }
 
 // Bisect searches until every question is answered, and goes on with a search
@@ -68,7 +75,9 @@ func searchPath(dir string, q Question) string {
 // they are no commits.
 //
 // Levels with equal fingerprints are one, so that what cannot change is not built.
-// A trial that does not count, or does not tell the metric, is untestable.
+// A trial that does not count, or does not tell the metric, is untestable. Probes
+// that do not wait for each other run at once, as many as Options.Parallel says: a
+// metric that repeats exactly is not disturbed by that.
 func (l *Lab) Bisect(ctx context.Context, q Question, relate func(a, b string) bisect.Relation) (*bisect.Search, error) {
 	b, err := l.bisection(q)
 	if err != nil {
@@ -87,15 +96,23 @@ func (l *Lab) Bisect(ctx context.Context, q Question, relate func(a, b string) b
 		}
 	}
 	for probes := b.search.Pending(); len(probes) > 0; probes = b.search.Pending() {
-		e, err := b.probe(ctx, probes[0])
-		if err != nil {
-			return b.search, err
-		}
-		if err := b.step(e); err != nil {
+		if err := each(ctx, max(1, l.o.Parallel), probes, b.answer); err != nil {
 			return b.search, err
 		}
 	}
 	return b.search, nil
+}
+
+// answer makes a probe and tells the search what it gave. What others under way
+// give makes no difference to that: none of them is taken back.
+func (b *bisection) answer(ctx context.Context, p bisect.Probe) error {
+	e, err := b.probe(ctx, p)
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.step(e)
 }
 
 // SkipProbe takes a checkpoint out of a search that has begun.
@@ -135,20 +152,10 @@ func (b *bisection) step(e bisect.Event) error {
 	return appendLine(b.path, e)
 }
 
-// levels are all first levels but that of the factor.
-func (b *bisection) levels(level string) experiment.Levels {
-	out := experiment.Levels{}
-	for _, f := range b.lab.o.Experiment.Factors {
-		out[f.Name] = f.Levels[0].Name
-	}
-	out[b.factor.Name] = level
-	return out
-}
-
 // at defines the setting of a level and returns its name.
 func (b *bisection) at(level string) string {
 	name := "bisect-" + b.factor.Name + "=" + level
-	b.lab.define(name, b.levels(level))
+	b.lab.define(name, b.lab.o.Experiment.Along(b.factor.Name, level))
 	return name
 }
 
@@ -188,7 +195,7 @@ func (b *bisection) id(level experiment.Level) string {
 func (b *bisection) probe(ctx context.Context, p bisect.Probe) (bisect.Event, error) {
 	i := slices.IndexFunc(b.factor.Levels, func(l experiment.Level) bool { return b.id(l) == p.At })
 	level := b.factor.Levels[i]
-	cell := experiment.Cell{Setting: b.at(level.Name), Levels: b.levels(level.Name), Temperature: b.q.Temperature}
+	cell := experiment.Cell{Setting: b.at(level.Name), Levels: b.lab.o.Experiment.Along(b.factor.Name, level.Name), Temperature: b.q.Temperature}
 	t := trials.Trial{Cell: cell.ID(), Replicate: 1}
 	if p.Fresh {
 		t.Replicate = 2

@@ -20,6 +20,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -76,8 +77,9 @@ type Lab struct {
 	unlock   func() error
 	registry *localregistry.Registry // of another program's builds; nil for a fleet
 
-	seeds    sync.Mutex // held while one is made
+	planning sync.Mutex // held while a setting is prepared
 	mu       sync.Mutex
+	seeds    map[string]*sync.Mutex // by setting, held while it is looked for and made
 	settings map[string]*setting
 	levels   map[string]experiment.Levels // of settings that are no cell's
 	wanted   map[string]trials.Wanted     // what the trials so far show, by setting
@@ -99,7 +101,7 @@ func Open(ctx context.Context, o Options) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{o: o, unlock: unlock, settings: map[string]*setting{}, levels: map[string]experiment.Levels{}, wanted: map[string]trials.Wanted{}}
+	l := &Lab{o: o, unlock: unlock, seeds: map[string]*sync.Mutex{}, settings: map[string]*setting{}, levels: map[string]experiment.Levels{}, wanted: map[string]trials.Wanted{}}
 	if err := l.begin(ctx); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -116,6 +118,9 @@ func (l *Lab) begin(ctx context.Context) error {
 		return err
 	}
 	if err := writeJSON(filepath.Join(l.o.Dir, experimentFile), l.o.Experiment); err != nil {
+		return err
+	}
+	if err := mendLines(l.o.Dir); err != nil {
 		return err
 	}
 	if l.o.Experiment.Fleet != "" {
@@ -273,12 +278,13 @@ func readJSON(path string, v any) error {
 	return nil
 }
 
-// folder is a file name for a trial or a setting, whose names may hold slashes.
+// folder is a file name for a trial or a setting, whose names may hold slashes, and
+// commas, which no path of a daemon's state may have.
 func folder(name string) string {
 	if name == "" {
 		return "default"
 	}
-	return strings.ReplaceAll(name, "/", "~")
+	return strings.NewReplacer("/", "~", ",", "~").Replace(name)
 }
 
 // appendLine adds a line of JSON to a file, with one call.
@@ -293,6 +299,25 @@ func appendLine(path string, v any) error {
 	}
 	_, err = f.Write(append(data, '\n'))
 	return diag.Wrap(diag.Infra, "lab", errors.Join(err, f.Close()))
+}
+
+// mendLines takes torn last lines off the files that appendLine writes: the next
+// line would go on where they end.
+func mendLines(dir string) error {
+	searches, err := filepath.Glob(filepath.Join(dir, searchFolder, "*.jsonl"))
+	if err != nil {
+		return diag.Wrap(diag.Internal, "lab", err)
+	}
+	for _, path := range append(searches, filepath.Join(dir, nameFile)) {
+		data, err := os.ReadFile(path)
+		if whole := bytes.LastIndexByte(data, '\n') + 1; err == nil && whole < len(data) {
+			err = os.Truncate(path, int64(whole))
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return diag.Wrap(diag.Infra, "lab", err)
+		}
+	}
+	return nil
 }
 
 // lines yields the lines of a file that appendLine wrote; a torn last one, and a

@@ -15,7 +15,7 @@ import (
 // Searches are the questions of the bisections that a folder has logs of, in the
 // order of their names; see [ReadSearch].
 func Searches(dir string) ([]Question, error) {
-	paths, err := filepath.Glob(filepath.Join(dir, "bisect", "*.jsonl"))
+	paths, err := filepath.Glob(filepath.Join(dir, searchFolder, "*.jsonl"))
 	if err != nil {
 		return nil, diag.Wrap(diag.Infra, "bisect", err)
 	}

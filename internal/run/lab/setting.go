@@ -56,7 +56,11 @@ func (l *Lab) setting(ctx context.Context, name string) (*setting, error) {
 		l.settings[name] = s
 	}
 	l.mu.Unlock()
-	s.once.Do(func() { s.err = l.prepare(ctx, s) })
+	s.once.Do(func() {
+		l.planning.Lock() // they share the folder of what was locked
+		defer l.planning.Unlock()
+		s.err = l.prepare(ctx, s)
+	})
 	return s, s.err
 }
 
@@ -93,7 +97,8 @@ func (l *Lab) prepare(ctx context.Context, s *setting) error {
 
 func (l *Lab) prepareCommand(s *setting) error {
 	s.host = l.registry.Host()
-	s.inputs, s.fingerprint = s.Tree, digestOf(s.Tree, s.args)
+	// A command may ask git for the commits, so they count beside the files.
+	s.inputs, s.fingerprint = digestOf(s.Tree, s.Commits), digestOf(s.Tree, s.Commits, s.args)
 	s.images = strings.Join(l.o.Experiment.Command, " ")
 	var err error
 	s.store, err = registry.New(registry.Options{})
@@ -254,7 +259,8 @@ func (s *setting) flags() []string {
 
 // environment is what a recorded command is told beside its own environment.
 func (s *setting) environment(at names) []string {
-	env := []string{"LAPSTRAKE_OUTPUTS=" + at.outputs(), "LAPSTRAKE_CACHE=" + at.cacheRepo()}
+	// Git looks for no repository around the workspace, and leaves its index alone.
+	env := []string{"GIT_CEILING_DIRECTORIES=" + filepath.Dir(s.dir), "GIT_OPTIONAL_LOCKS=0", "LAPSTRAKE_OUTPUTS=" + at.outputs(), "LAPSTRAKE_CACHE=" + at.cacheRepo()}
 	for _, name := range slices.Sorted(maps.Keys(s.knobs)) {
 		env = append(env, "LAPSTRAKE_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_"))+"="+s.knobs[name])
 	}

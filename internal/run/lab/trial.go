@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/runlog"
@@ -71,7 +72,7 @@ func (l *Lab) trial(ctx context.Context, t trials.Trial, c experiment.Cell) (*tr
 	if err := a.run(ctx); err != nil {
 		return nil, fmt.Errorf("trial %s: %w", t.ID, err)
 	}
-	o := a.outcome(t, l.expected(c, sd))
+	o := a.outcome(t, l.expected(s, c, sd))
 	if err := a.leave(); err != nil {
 		return nil, err
 	}
@@ -84,11 +85,14 @@ func (l *Lab) trial(ctx context.Context, t trials.Trial, c experiment.Cell) (*tr
 }
 
 // expected is what a trial has to be.
-func (l *Lab) expected(c experiment.Cell, sd *seed) trials.Wanted {
+func (l *Lab) expected(s *setting, c experiment.Cell, sd *seed) trials.Wanted {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w := l.wanted[c.Setting]
 	w.Cell = c
+	if w.Inputs == "" { // what it began with, for the first one
+		w.Inputs = s.inputs
+	}
 	if all := l.wanted[everywhere]; w.Daemon == "" {
 		w.Daemon = all.Daemon
 	}
@@ -130,8 +134,7 @@ func (l *Lab) startFrom(ctx context.Context, t trials.Trial, c experiment.Cell) 
 	if c.Temperature == experiment.Cold {
 		return nil, nil
 	}
-	l.seeds.Lock() // one at a time: trials that wait for the same one start together
-	defer l.seeds.Unlock()
+	defer l.oneSeed(t.Seed)()
 	dir := filepath.Join(l.o.Dir, "seeds", folder(t.Seed))
 	sd := &seed{}
 	if err := readJSON(filepath.Join(dir, seedFile), sd); !errors.Is(err, fs.ErrNotExist) {
@@ -148,7 +151,7 @@ func (l *Lab) startFrom(ctx context.Context, t trials.Trial, c experiment.Cell) 
 	if err := a.run(ctx); err != nil {
 		return nil, fmt.Errorf("seed %s: %w", t.Seed, err)
 	}
-	o := a.outcome(trials.Trial{ID: "seed/" + t.Seed, Cell: cold.ID()}, l.expected(cold, nil))
+	o := a.outcome(trials.Trial{ID: "seed/" + t.Seed, Cell: cold.ID()}, l.expected(s, cold, nil))
 	if len(o.Faults) > 0 {
 		return nil, diag.Errorf(diag.Evidence, "remove its folder, and run the lab again", "seed %s is not what it has to be: %s", t.Seed, o.Faults[0].Detail)
 	}
@@ -164,6 +167,20 @@ func (l *Lab) startFrom(ctx context.Context, t trials.Trial, c experiment.Cell) 
 	}
 	l.tell(News{What: "seed", Name: t.Seed, Ended: true, Took: sd.Took})
 	return sd, nil
+}
+
+// oneSeed waits until nobody else makes a seed, and returns what lets the next one
+// in: trials that wait for the same seed start together.
+func (l *Lab) oneSeed(name string) (done func()) {
+	l.mu.Lock()
+	m := l.seeds[name]
+	if m == nil {
+		m = &sync.Mutex{}
+		l.seeds[name] = m
+	}
+	l.mu.Unlock()
+	m.Lock()
+	return m.Unlock
 }
 
 // attempt is one trial, or seed, on its way.
@@ -404,13 +421,18 @@ func (a *attempt) evidence(ctx context.Context) error {
 	if err := a.weigh(ctx); err != nil {
 		return err
 	}
-	tree, err := treeDigest(a.setting.dir)
+	tree, err := a.setting.content()
+	if err != nil {
+		return err
+	}
+	git, err := a.setting.known()
 	if err != nil {
 		return err
 	}
 	a.seen.Inputs = a.setting.inputs
-	if tree != a.setting.Tree {
-		a.seen.Inputs = digestOf(tree)
+	if tree != a.setting.Tree || a.setting.git != "" && git != a.setting.git {
+		a.seen.Inputs = digestOf(tree, git)
+		return a.setting.spoilt() // a trial changed it
 	}
 	return nil
 }

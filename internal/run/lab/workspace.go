@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/gitrepo"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
@@ -26,8 +28,10 @@ type workspace struct {
 	dir string
 	// Tree is a digest over every file of it, its mode and what it holds.
 	Tree graph.Digest `json:"tree"`
-	// Commits are what sources were taken at, by their paths.
+	// Commits are what sources and their submodules were taken at, by their paths.
 	Commits map[string]string `json:"commits"`
+	// git is a digest over what git knows in it, apart from files and objects.
+	git graph.Digest
 }
 
 // workspace makes the workspace of a setting, or finds it made.
@@ -42,29 +46,92 @@ func (l *Lab) workspace(ctx context.Context, name string, levels experiment.Leve
 		return nil, err
 	}
 	w.dir = base
-	return w, nil
+	if l.registry != nil {
+		err = l.attach(ctx, w)
+	}
+	return w, err
+}
+
+// attach lets git answer in the sources, for a command: the sources may have moved
+// since, so it is done each time.
+func (l *Lab) attach(ctx context.Context, w *workspace) error {
+	for path, commit := range w.Commits {
+		repo, err := gitrepo.Open(ctx, filepath.Join(l.o.Source, path))
+		if err == nil {
+			err = repo.Attach(ctx, filepath.Join(w.dir, path), commit)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	var err error
+	w.git, err = w.known()
+	return err
+}
+
+// known is a digest over what git knows in the workspace: a trial that changes it
+// has made other inputs for those after it.
+func (w *workspace) known() (graph.Digest, error) {
+	all := map[string]graph.Digest{}
+	for path := range w.Commits {
+		d, err := treeDigest(filepath.Join(w.dir, path, ".git"), func(rel string) bool {
+			switch rel {
+			case "objects", "logs", "index", "COMMIT_EDITMSG":
+				return true
+			}
+			return false
+		})
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil // a fleet's has none
+		}
+		if err != nil {
+			return "", err
+		}
+		all[path] = d
+	}
+	return digestOf(all), nil
+}
+
+// spoilt lets the next lab make the workspace again.
+func (w *workspace) spoilt() error {
+	err := os.Remove(w.dir + ".json")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return diag.Wrap(diag.Infra, "workspace", err)
+}
+
+// content is a digest over every file of the workspace, its mode and what it holds.
+func (w *workspace) content() (graph.Digest, error) {
+	return treeDigest(w.dir, func(rel string) bool {
+		_, attached := w.Commits[filepath.Dir(rel)]
+		return attached && filepath.Base(rel) == ".git"
+	})
 }
 
 func (l *Lab) makeWorkspace(ctx context.Context, w *workspace, base string, levels experiment.Levels) error {
 	if err := os.RemoveAll(base); err != nil {
 		return diag.Wrap(diag.Infra, "workspace", err)
 	}
+	w.dir = base
 	sources := map[string]bool{}
 	for _, f := range l.o.Experiment.Factors {
 		if f.Source != "" {
 			sources[filepath.Clean(f.Source)] = true
 		}
 	}
-	if err := l.copySource(base, sources); err != nil {
-		return err
+	if !sources["."] { // else all of it is a commit's
+		if err := l.copySource(base, sources); err != nil {
+			return err
+		}
 	}
-	for s := range sources {
+	for _, s := range slices.Sorted(maps.Keys(sources)) {
 		if err := l.checkout(ctx, w, base, s, levels); err != nil {
 			return err
 		}
 	}
 	var err error
-	if w.Tree, err = treeDigest(base); err != nil {
+	if w.Tree, err = w.content(); err != nil {
 		return err
 	}
 	return writeJSON(base+".json", w)
@@ -89,6 +156,9 @@ func (l *Lab) checkout(ctx context.Context, w *workspace, base, source string, l
 	if err != nil {
 		return err
 	}
+	if top, err := filepath.EvalSymlinks(at); err == nil && repo.WorkTree() != "" && repo.WorkTree() != top {
+		return diag.Errorf(diag.File, "name the top folder of the repository", "the source %s is a folder inside the git repository %s", source, repo.WorkTree())
+	}
 	commit, pinned, patches, err := l.wants(source, levels)
 	if err != nil {
 		return err
@@ -100,11 +170,21 @@ func (l *Lab) checkout(ctx context.Context, w *workspace, base, source string, l
 		return err
 	}
 	w.Commits[source] = commit
+	links, err := repo.Submodules(ctx, commit)
+	if err != nil {
+		return err
+	}
+	for path, hash := range links {
+		w.Commits[filepath.Join(source, path)] = hash
+	}
 	tree, err := l.materialise(ctx, repo, at, commit)
 	if err != nil {
 		return err
 	}
 	to := filepath.Join(base, source)
+	if err := os.RemoveAll(to); err != nil { // a source may lie in another one
+		return diag.Wrap(diag.Infra, "workspace", err)
+	}
 	if err := copyTree(tree, to, nil); err != nil {
 		return diag.Wrap(diag.Infra, "workspace", err)
 	}
@@ -248,9 +328,9 @@ func copyEntry(from, to string, d fs.DirEntry) error {
 	return err
 }
 
-// treeDigest is a digest over every entry below dir: path, mode, and content or
-// target.
-func treeDigest(dir string) (graph.Digest, error) {
+// treeDigest is a digest over every entry below dir that is not skipped: path, mode,
+// and content or target. Skip is asked with the path relative to dir.
+func treeDigest(dir string, skip func(rel string) bool) (graph.Digest, error) {
 	h := sha256.New()
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -263,6 +343,12 @@ func treeDigest(dir string) (graph.Digest, error) {
 		rel, err := filepath.Rel(dir, path)
 		if err != nil {
 			return err
+		}
+		if skip(rel) {
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
 		}
 		fmt.Fprintf(h, "%q %s %d\n", rel, fi.Mode(), fi.Size()*sizeCounts(fi))
 		switch {

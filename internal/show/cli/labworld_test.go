@@ -67,7 +67,7 @@ func endTrial(ts *testscript.TestScript, dir string, e *experiment.Experiment, c
 	if code := told["fault"]; code != "" {
 		o.Faults = append(o.Faults, trials.Fault{Code: trials.FaultCode(code), Detail: "it was not alone"})
 	}
-	at := filepath.Join(dir, "trials", strings.ReplaceAll(o.ID, "/", "~"))
+	at := filepath.Join(dir, "trials", strings.NewReplacer("/", "~", ",", "~").Replace(o.ID))
 	run := filepath.Join(at, "state", "runs", o.Run)
 	ts.Check(os.MkdirAll(run, 0o755))
 	writeJSON(ts, filepath.Join(at, "trial.json"), o)

@@ -151,6 +151,48 @@ func labReport() *answer.Report {
 	}
 }
 
+// labUnfinished is the report of a large matrix of which few cells have run.
+func labUnfinished() *answer.Report {
+	r := &answer.Report{Experiment: "matrix", Status: gate.Unknown, Tally: answer.Tally{Planned: 64, Counted: 9, Missing: 55}, Replay: "lapstrake lab report --results results"}
+	for _, temperature := range experiment.Temperatures() {
+		for i, m := range []string{"stepsExecuted", "stepsCached", "rework", "diskPeakBytes", "bytesPulled", "bytesPushed", "failed", "wallSeconds", "phaseSeconds.images", "requests"} {
+			a := labAnswer()
+			a.Metric, a.Temperature, a.Amplifier, a.Verdict = m, temperature, nil, attribute.Open
+			if a.Wanted = a.Wanted[:1+i%2]; temperature == experiment.Cold && i < 8 {
+				a.Verdict, a.Wanted = attribute.Mixed, nil
+			}
+			r.Causes = append(r.Causes, a)
+		}
+	}
+	r.Grid = answer.Grid{Metric: "stepsExecuted", Unit: metric.Count, Temperatures: experiment.Temperatures()}
+	for i := range 16 {
+		r.Grid.Rows = append(r.Grid.Rows, answer.GridRow{Setting: fmt.Sprintf("setting-%d", i), Cells: []*answer.GridCell{{}, {}, {}, nil}})
+	}
+	return r
+}
+
+// TestLabFirstScreen: however much of a matrix is open, verdict, causes and the
+// grid fit on one screen; with --verbose nothing is folded.
+func TestLabFirstScreen(t *testing.T) {
+	show := func(verbose bool) []string {
+		var b bytes.Buffer
+		if err := LabReport(&b, labUnfinished(), Options{Width: 100, Verbose: verbose}); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Split(strings.TrimSpace(b.String()), "\n")
+	}
+	if lines := show(false); len(lines) > 40 {
+		t.Errorf("%d lines:\n%s", len(lines), strings.Join(lines, "\n"))
+	}
+	all := strings.Join(show(true), "\n")
+	if n := strings.Count(all, "open: "); n != 32 {
+		t.Errorf("--verbose lists %d open attributions of 32", n)
+	}
+	if n := strings.Count(all, "\nsetting-"); n != 16 {
+		t.Errorf("--verbose lists %d settings of 16", n)
+	}
+}
+
 // TestLabMarkdown holds the page for pull requests: no text of an experiment is read
 // as Markdown, and every table is whole.
 func TestLabMarkdown(t *testing.T) {

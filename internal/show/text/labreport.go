@@ -3,6 +3,7 @@ package text
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/lapstrake/lapstrake/internal/decide/answer"
@@ -15,9 +16,11 @@ import (
 
 // How much of a report is shown where more is known.
 const (
-	maxMisses  = 3  // steps of a trial
-	maxCaveats = 6  // caveats
-	maxPairs   = 10 // pairs of cells that differ
+	maxFound    = 5  // metrics with a cause
+	maxSettings = 10 // rows of the grid
+	maxMisses   = 3  // steps of a trial
+	maxCaveats  = 6  // caveats
+	maxPairs    = 10 // pairs of cells that differ
 )
 
 // LabReport renders what an experiment says, the answer first: verdict, causes,
@@ -92,24 +95,39 @@ func tally(t answer.Tally) string {
 	return s
 }
 
-// reportCauses says which factors do it. What nothing changes is one line.
+// reportCauses says which factors do it. What is answered comes first; what nothing
+// changes is a line a temperature, and so is what is open, so that a matrix that is
+// not whole does not hide what is known.
 func reportCauses(g *page, r *answer.Report) {
 	if len(r.Causes)+len(r.NotAsked) == 0 {
 		return
 	}
 	g.blank()
 	g.line(bold, "causes")
-	var none []*answer.Attribution
-	wide := 0
+	var found, open, none []*answer.Attribution
 	for _, a := range r.Causes {
+		switch {
+		case a.Verdict == attribute.None:
+			none = append(none, a)
+		case a.Verdict == attribute.Open && !g.o.Verbose:
+			open = append(open, a)
+		default:
+			found = append(found, a)
+		}
+	}
+	more := 0
+	if len(found) > maxFound && !g.o.Verbose {
+		found, more = found[:maxFound], len(found)-maxFound
+	}
+	wide := 0
+	for _, a := range found {
 		wide = max(wide, width(question(a)))
 	}
+	for _, a := range append(open, none...) {
+		wide = max(wide, width("no cause, "+string(a.Temperature)))
+	}
 	wide = min(wide, g.o.Width/2-4)
-	for _, a := range r.Causes {
-		if a.Verdict == attribute.None {
-			none = append(none, a)
-			continue
-		}
+	for _, a := range found {
 		s := red
 		if a.Verdict == attribute.Open || a.Verdict == attribute.Unknown {
 			s = amber
@@ -119,21 +137,50 @@ func reportCauses(g *page, r *answer.Report) {
 			g.para(amber, "  "+pad("", wide)+"  ", disk(x))
 		}
 	}
-	for i, a := range none {
-		if i > 0 && none[i-1].Temperature == a.Temperature {
-			continue
-		}
-		var names []string
-		for _, b := range none[i:] {
-			if b.Temperature == a.Temperature {
-				names = append(names, b.Metric)
-			}
-		}
-		g.para(plain, "  "+pad("no cause, "+string(a.Temperature), wide)+"  ", strings.Join(names, ", "))
+	if more > 0 {
+		g.line(dim, fmt.Sprintf("  %s with a cause; --verbose has all", counted(int64(more), "more metric")))
 	}
+	byTemperature(open, func(list []*answer.Attribution) {
+		g.para(amber, "  "+pad("open, "+string(list[0].Temperature), wide)+"  ", fmt.Sprintf("%s; %s", counted(int64(len(list)), "metric"), wanted(list...)))
+	})
+	byTemperature(none, func(list []*answer.Attribution) {
+		var names []string
+		for _, a := range list {
+			names = append(names, a.Metric)
+		}
+		g.para(plain, "  "+pad("no cause, "+string(list[0].Temperature), wide)+"  ", strings.Join(names, ", "))
+	})
 	for _, s := range r.NotAsked {
 		g.para(amber, "  not asked ", s)
 	}
+}
+
+// byTemperature calls f for the attributions of each temperature, in their order.
+func byTemperature(list []*answer.Attribution, f func([]*answer.Attribution)) {
+	for len(list) > 0 {
+		n := 1
+		for n < len(list) && list[n].Temperature == list[0].Temperature {
+			n++
+		}
+		f(list[:n])
+		list = list[n:]
+	}
+}
+
+// wanted says which cells lack, each once.
+func wanted(list ...*answer.Attribution) string {
+	var cells []string
+	for _, a := range list {
+		for _, n := range a.Wanted {
+			if !slices.Contains(cells, n.Cell) {
+				cells = append(cells, n.Cell)
+			}
+		}
+	}
+	if more := len(cells) - maxCauses; more > 0 {
+		cells = append(cells[:maxCauses], fmt.Sprintf("%d more", more))
+	}
+	return "to be run yet: " + strings.Join(cells, ", ")
 }
 
 // amplified tells whether an attribution is the first of its temperature, and the
@@ -158,15 +205,7 @@ func causeOf(a *answer.Attribution) string {
 	if len(a.Wanted) == 0 {
 		return string(a.Verdict) + ": " + a.Sentence
 	}
-	var cells []string
-	for i, n := range a.Wanted {
-		if i == maxCauses {
-			cells = append(cells, fmt.Sprintf("%d more", len(a.Wanted)-i))
-			break
-		}
-		cells = append(cells, n.Cell)
-	}
-	return "open: to be run yet: " + strings.Join(cells, ", ")
+	return "open: " + wanted(a)
 }
 
 // cellGrid is one metric by setting and temperature.
@@ -187,7 +226,11 @@ func cellGrid(g *page, m answer.Grid) {
 		head += "  " + pad(string(t), column)
 	}
 	g.line(bold, head)
-	for _, r := range m.Rows {
+	for i, r := range m.Rows {
+		if i == maxSettings && !g.o.Verbose {
+			g.line(dim, fmt.Sprintf("  %s; --verbose has all", counted(int64(len(m.Rows)-i), "more setting")))
+			break
+		}
 		line := pad(r.Setting, wide)
 		for _, c := range r.Cells {
 			line += "  " + pad(inCell(m, c), column)

@@ -203,6 +203,7 @@ func views(t testing.TB) map[string]func(io.Writer, Options) error {
 			return Attribution(w, Attributed{Attribution: labAnswer(), Contaminated: labSpoilt(1)}, o)
 		},
 		"labreport":      func(w io.Writer, o Options) error { return LabReport(w, labReport(), o) },
+		"labreport-open": func(w io.Writer, o Options) error { return LabReport(w, labUnfinished(), o) },
 		"labreport-none": func(w io.Writer, o Options) error { return LabReport(w, &answer.Report{Experiment: "none"}, o) },
 		"difference":     func(w io.Writer, o Options) error { return Difference(w, bigDifference(), o) },
 	}
