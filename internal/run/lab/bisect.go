@@ -95,12 +95,14 @@ func (l *Lab) Bisect(ctx context.Context, q Question, relate func(a, b string) b
 			return nil, err
 		}
 	}
-	for probes := b.search.Pending(); len(probes) > 0; probes = b.search.Pending() {
-		if err := each(ctx, max(1, l.o.Parallel), probes, b.answer); err != nil {
-			return b.search, err
+	return b.search, l.within(ctx, func(ctx context.Context) error {
+		for probes := b.search.Pending(); len(probes) > 0; probes = b.search.Pending() {
+			if err := each(ctx, max(1, l.o.Parallel), probes, b.answer); err != nil {
+				return err
+			}
 		}
-	}
-	return b.search, nil
+		return nil
+	})
 }
 
 // answer makes a probe and tells the search what it gave. What others under way

@@ -123,11 +123,41 @@ func (l *Lab) begin(ctx context.Context) error {
 	if err := mendLines(l.o.Dir); err != nil {
 		return err
 	}
+	if err := l.recall(); err != nil {
+		return err
+	}
 	if l.o.Experiment.Fleet != "" {
 		return nil
 	}
 	l.registry, err = localregistry.Start(ctx, localregistry.Options{Root: filepath.Join(l.o.Dir, "registry")})
 	return err
+}
+
+// recall learns what the trials and seeds that have ended took and showed.
+func (l *Lab) recall() error {
+	done, err := ReadResults(l.o.Dir)
+	if err != nil {
+		return err
+	}
+	for _, o := range done {
+		setting := ""
+		if i := strings.LastIndexByte(o.Cell, '/'); i >= 0 {
+			setting = o.Cell[:i]
+		}
+		l.learn(o, setting)
+	}
+	seeds, err := filepath.Glob(filepath.Join(l.o.Dir, "seeds", "*", seedFile))
+	if err != nil {
+		return diag.Wrap(diag.Internal, "lab", err)
+	}
+	for _, path := range seeds {
+		var s seed
+		if err := readJSON(path, &s); err != nil {
+			return err
+		}
+		l.spent += s.Took
+	}
+	return nil
 }
 
 // Close gives the folder back.
@@ -158,9 +188,6 @@ func (l *Lab) Run(ctx context.Context, p *trials.Plan, cells []string) error {
 	ended := map[string]bool{}
 	for _, o := range done {
 		ended[o.ID] = true
-		if c, ok := l.o.Experiment.Cell(o.Cell); ok {
-			l.learn(o, c)
-		}
 	}
 	var todo []trials.Trial
 	for _, t := range p.Trials {
@@ -172,12 +199,11 @@ func (l *Lab) Run(ctx context.Context, p *trials.Plan, cells []string) error {
 	if p.Order == trials.Parallel {
 		atOnce = max(1, l.o.Parallel)
 	}
-	return each(ctx, atOnce, todo, func(ctx context.Context, t trials.Trial) error {
-		if err := l.afford(p); err != nil {
+	return l.within(ctx, func(ctx context.Context) error {
+		return each(ctx, atOnce, todo, func(ctx context.Context, t trials.Trial) error {
+			_, err := l.Trial(ctx, t)
 			return err
-		}
-		_, err := l.Trial(ctx, t)
-		return err
+		})
 	})
 }
 
@@ -188,18 +214,6 @@ func contains(list []string, s string) bool {
 		}
 	}
 	return false
-}
-
-// afford is an error when the experiment's time or disk is spent.
-func (l *Lab) afford(p *trials.Plan) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	b := l.o.Experiment.Budget
-	if b.Time > 0 && l.spent >= b.Time {
-		return diag.Errorf(diag.Interrupted, "give it a larger budget: time; the same command goes on",
-			"the experiment's time is spent: %s of %s", l.spent.Round(time.Second), b.Time)
-	}
-	return nil
 }
 
 // each calls f for every item, some at once, in their order. After the first

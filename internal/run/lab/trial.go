@@ -58,6 +58,9 @@ func (l *Lab) trial(ctx context.Context, t trials.Trial, c experiment.Cell) (*tr
 		}
 		return &done, err
 	}
+	if err := l.afford(); err != nil {
+		return nil, err
+	}
 	s, err := l.setting(ctx, c.Setting)
 	if err != nil {
 		return nil, err
@@ -79,7 +82,7 @@ func (l *Lab) trial(ctx context.Context, t trials.Trial, c experiment.Cell) (*tr
 	if err := writeJSON(filepath.Join(dir, trialFile), o); err != nil {
 		return nil, err
 	}
-	l.learn(*o, c)
+	l.learn(*o, c.Setting)
 	l.tell(News{What: "trial", Name: t.ID, Outcome: o, Ended: true, Took: time.Since(began)})
 	return o, nil
 }
@@ -107,7 +110,7 @@ func (l *Lab) expected(s *setting, c experiment.Cell, sd *seed) trials.Wanted {
 const everywhere = "/"
 
 // learn lets a trial that counts say what those after it are held against.
-func (l *Lab) learn(o trials.Outcome, c experiment.Cell) {
+func (l *Lab) learn(o trials.Outcome, setting string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if o.Summary != nil && o.Summary.WallSeconds != nil {
@@ -116,7 +119,7 @@ func (l *Lab) learn(o trials.Outcome, c experiment.Cell) {
 	if len(o.Faults) > 0 {
 		return
 	}
-	w, all := l.wanted[c.Setting], l.wanted[everywhere]
+	w, all := l.wanted[setting], l.wanted[everywhere]
 	if w.Inputs == "" {
 		w.Inputs = o.Evidence.Inputs
 	}
@@ -126,7 +129,7 @@ func (l *Lab) learn(o trials.Outcome, c experiment.Cell) {
 	if all.Daemon == "" {
 		all.Daemon = o.Conditions.Daemon
 	}
-	l.wanted[c.Setting], l.wanted[everywhere] = w, all
+	l.wanted[setting], l.wanted[everywhere] = w, all
 }
 
 // startFrom is the seed of a trial, built when it is not there; nil for nothing.
@@ -212,8 +215,14 @@ func (l *Lab) seedState(name string) string {
 func (a *attempt) state() string { return filepath.Join(a.dir, "state") }
 func (a *attempt) log() string   { return filepath.Join(a.dir, "output.log") }
 
-// run does everything up to the end of the build.
-func (a *attempt) run(ctx context.Context) error {
+// run does everything up to the end of the build. When the disk is spent by then,
+// nothing stays of it: it is made again from the beginning anyway.
+func (a *attempt) run(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil && overfull(ctx) {
+			err = errors.Join(err, clear(a.dir))
+		}
+	}()
 	if err := clear(a.dir); err != nil {
 		return err
 	}
