@@ -71,7 +71,7 @@ func (d *design) amplify() *Amplifier {
 	}
 	reading := func(i int) attribute.Reading { return attribute.Reading{Cost: mean(cost[i]), Bytes: bytes[i]} }
 	ask := attribute.Amplifier{Reference: reading(0), Last: reading(1), Doubled: reading(2), BytesMargin: bytesMargin}
-	ask.CostMargin = margin(m, cost) / ask.Last.Cost
+	ask.CostMargin = margin(m, cost)
 	if m.Kind != stat.Timed {
 		ask.What = m.Name
 	}

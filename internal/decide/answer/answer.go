@@ -50,7 +50,7 @@ func New(e *experiment.Experiment, results trials.Results) *Trials {
 func Asked(e *experiment.Experiment) []metric.Metric {
 	names := slices.Clone(e.Metrics)
 	for _, c := range e.Claims {
-		for _, u := range uses(c) {
+		for _, u := range trials.Uses(c) {
 			names = append(names, u.Metric)
 		}
 	}
@@ -69,15 +69,6 @@ func Asked(e *experiment.Experiment) []metric.Metric {
 		add("wallSeconds")
 	}
 	return out
-}
-
-// uses are the metrics of a claim; none of one that does not parse.
-func uses(c experiment.Claim) []gate.Use {
-	expr, problems := gate.Parse(c.Text, c.Pos)
-	if problems != nil {
-		return nil
-	}
-	return expr.Uses(c.Cell)
 }
 
 // dead warns of metrics that are expected to move and do not: those that the

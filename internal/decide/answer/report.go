@@ -155,7 +155,7 @@ func (t *Trials) Judge(claims []experiment.Claim, now time.Time) (gate.Report, t
 	report := g.With(t.Checks).Judge(value, now)
 	var cells []string
 	for _, c := range claims {
-		for _, u := range uses(c) {
+		for _, u := range trials.Uses(c) {
 			cells = append(cells, u.Cell)
 		}
 	}

@@ -24,8 +24,8 @@ type Amplifier struct {
 	Doubled   Reading
 	// What is the cost in words, for the sentence: "the time" when empty.
 	What string
-	// CostMargin and BytesMargin are how far readings may lie apart and be the
-	// same, relative: 0.1 is 10 %.
+	// CostMargin is how far costs may lie apart and be the same, in their unit, and
+	// BytesMargin the same of bytes, relative: 0.1 is 10 %.
 	CostMargin  float64
 	BytesMargin float64
 }
@@ -65,7 +65,7 @@ func Amplify(a Amplifier) (Amplification, error) {
 		what = "the time"
 	}
 	back := (a.Last.Cost - a.Doubled.Cost) / (a.Last.Cost - a.Reference.Cost)
-	more := func(x, y Reading) bool { return x.Cost > y.Cost*(1+a.CostMargin) }
+	more := func(x, y Reading) bool { return x.Cost > y.Cost+a.CostMargin }
 	stay := math.Abs(a.Doubled.Bytes-a.Last.Bytes) <= a.BytesMargin*a.Last.Bytes
 	grew := a.Last.Bytes > a.Reference.Bytes*(1+a.BytesMargin)
 	switch {

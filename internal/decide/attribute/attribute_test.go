@@ -262,6 +262,7 @@ func TestAmplify(t *testing.T) {
 		"disk cliff":         {reading(1, 400), reading(6, 600), reading(1.1, 600), attribute.DiskCliff, 0.98},
 		"no more bytes":      {reading(1, 600), reading(6, 600), reading(1, 600), attribute.SmallDisk, 1},
 		"bytes change":       {reading(1, 400), reading(6, 600), reading(1, 420), attribute.Unclear, 1},
+		"back within noise":  {reading(1, 400), reading(6, 600), reading(1.15, 600), attribute.DiskCliff, 0.97},
 		"a part comes back":  {reading(1, 400), reading(6, 600), reading(3.5, 600), attribute.Partly, 0.5},
 		"as slow":            {reading(1, 400), reading(6, 600), reading(6, 600), attribute.Direct, 0},
 		"slower still":       {reading(1, 400), reading(6, 600), reading(7, 600), attribute.Direct, -0.2},
@@ -269,7 +270,7 @@ func TestAmplify(t *testing.T) {
 		"as fast to the bit": {reading(1, 400), reading(1, 600), reading(1, 600), attribute.NoExcess, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a, err := attribute.Amplify(attribute.Amplifier{Reference: tt.reference, Last: tt.last, Doubled: tt.doubled, CostMargin: 0.15, BytesMargin: 0.02})
+			a, err := attribute.Amplify(attribute.Amplifier{Reference: tt.reference, Last: tt.last, Doubled: tt.doubled, CostMargin: 0.15 * hour, BytesMargin: 0.02})
 			if err != nil || a.Cause != tt.want || math.Abs(a.Back-tt.back) > 1e-9 || a.Sentence == "" {
 				t.Errorf("%+v %v", a, err)
 			}

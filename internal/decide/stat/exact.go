@@ -1,6 +1,9 @@
 package stat
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // exactVerdict decides a metric without noise, or with a tolerance instead.
 func (c *Comparison) exactVerdict(m Metric, a, b []Value) {
@@ -57,8 +60,10 @@ const (
 // Demote looks at the runs of an A/A pair, which are runs of the same thing. If
 // they differ by more than an exact or near-exact metric may, the metric is
 // returned as a timed one, with a margin of at least [DefaultMargin], and a
-// warning. Otherwise it is returned as it is, and the warning is nil.
+// warning. Otherwise it is returned as it is, and the warning is nil. Runs that were
+// cut short tell nothing of that.
 func Demote(m Metric, runs []Value) (Metric, *Warning) {
+	runs = slices.DeleteFunc(slices.Clone(runs), func(v Value) bool { return v.Censored })
 	if m.Kind == Timed || len(runs) == 0 {
 		return m, nil
 	}

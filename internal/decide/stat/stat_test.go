@@ -331,6 +331,8 @@ func TestDemote(t *testing.T) {
 		"beyond the tolerance":      {disk, values(100, 110), &stat.Warning{Code: stat.Demoted, Metric: "disk.peak", Low: 100, High: 110}},
 		"timed metrics are allowed": {wall, values(100, 200), nil},
 		"nothing to look at":        {exact, nil, nil},
+		"one was cut short":         {exact, []stat.Value{{V: 5}, {V: 3, Censored: true}, {V: 5}}, nil},
+		"two were, and differ":      {exact, []stat.Value{{V: 4, Censored: true}, {V: 3, Censored: true}}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m, w := stat.Demote(tt.metric, tt.runs)

@@ -138,7 +138,7 @@ func (c *checks) inert(f experiment.Factor) {
 
 // compared looks at the cells that a claim compares.
 func (c *checks) compared(claim experiment.Claim) {
-	all := uses(claim)
+	all := Uses(claim)
 	for i, u := range all {
 		for _, before := range all[:i] {
 			a, okA := c.e.Cell(before.Cell)

@@ -145,7 +145,7 @@ func timed(e *experiment.Experiment) bool {
 		}
 	}
 	for _, c := range e.Claims {
-		for _, u := range uses(c) {
+		for _, u := range Uses(c) {
 			if isTimed(u.Metric) {
 				return true
 			}
@@ -159,8 +159,9 @@ func isTimed(name string) bool {
 	return m.Kind == stat.Timed
 }
 
-// uses are the metrics of a claim.
-func uses(c experiment.Claim) []gate.Use {
+// Uses are the metrics that a claim speaks of; none of a check, and of one that does
+// not parse.
+func Uses(c experiment.Claim) []gate.Use {
 	if c.Check() {
 		return nil
 	}

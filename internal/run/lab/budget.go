@@ -55,7 +55,7 @@ func (l *Lab) within(ctx context.Context, f func(context.Context) error) error {
 	look := func() {
 		if now, err := used(l.o.Dir); err == nil && held+now-before > most {
 			cancel(diag.Errorf(diag.Interrupted, "give it a larger budget: bytes, or `lapstrake lab clean` it; the same command goes on",
-				"%w: %s of %s", errBytes, fleet.Disk{Bytes: held + now - before}, fleet.Disk{Bytes: most}))
+				"the folder of results holds %s and may hold %s: %w", fleet.Disk{Bytes: held + now - before}, fleet.Disk{Bytes: most}, errBytes))
 		}
 	}
 	if look(); ctx.Err() == nil {

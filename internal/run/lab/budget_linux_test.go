@@ -32,7 +32,7 @@ func TestBudget(t *testing.T) {
 		return err
 	}
 	err := run(4<<20, 0)
-	if diag.KindOf(err) != diag.Interrupted || !strings.Contains(err.Error(), "the experiment's disk is spent") || !strings.Contains(err.Error(), "of 4M") {
+	if diag.KindOf(err) != diag.Interrupted || !strings.Contains(err.Error(), "and may hold 4M: the experiment's disk is spent") {
 		t.Errorf("with 4 MiB: %v, of kind %v", err, diag.KindOf(err))
 	}
 	if left, _ := os.ReadDir(filepath.Join(dir, "trials")); len(left) != 0 {
