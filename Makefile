@@ -4,7 +4,7 @@ GO ?= go
 BIN := bin
 export CGO_ENABLED ?= 0
 
-.PHONY: all tools demo lab-demo test lint cross bench property fuzz deps clean
+.PHONY: all tools demo lab-demo test race lint cross bench property fuzz deps test-deps clean
 
 all: $(BIN)/lapstrake tools
 
@@ -14,6 +14,9 @@ tools: $(BIN)/buildkitd $(BIN)/runc
 # the generated bases, mkfs for disks of a stated size, Chromium for the reports.
 deps:
 	@scripts/deps
+
+test-deps:
+	@scripts/deps test
 
 .PHONY: $(BIN)/lapstrake
 $(BIN)/lapstrake:
@@ -40,8 +43,9 @@ lab-demo: deps all $(BIN)/buildx
 	@examples/issue-504/demo
 
 # The tests about bake files ask the real program.
-test: deps all $(BIN)/buildx lint cross
+test: test-deps all $(BIN)/buildx lint cross
 	$(GO) test -parallel 4 -timeout 20m ./...
+	cd deploy/check && $(GO) test ./...
 
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w"; exit 1; }
@@ -55,7 +59,7 @@ cross:
 		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) vet ./cmd/... ./internal/... || exit 1; \
 	done
 
-race: deps all $(BIN)/buildx
+race: test-deps all $(BIN)/buildx
 	CGO_ENABLED=1 $(GO) test -race ./...
 
 bench: deps all $(BIN)/buildx

@@ -16,7 +16,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/run/worker/workertest"
 )
 
-// labFile asks for six trials of three cells.
+// labFile asks for five trials of each of three cells and of a control.
 const labFile = `name: f
 fleet: fleet.yaml
 factors:
@@ -25,7 +25,7 @@ cells:
   base: {temperatures: [cold, warm]}
   next: {levels: {version: new}, temperatures: [bump], from: base}
 controls: [base/cold]
-replicates: 2
+replicates: 5
 claims:
   whole: failed(base/cold) == 0
 `
@@ -58,7 +58,7 @@ func TestKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if bad := results.Contaminated(); len(results) != 8 || len(bad) != 0 {
+	if bad := results.Contaminated(); len(results) != 20 || len(bad) != 0 {
 		t.Errorf("%d trials, of which %d do not count: %+v", len(results), len(bad), bad)
 	}
 	noneDiffers(t, results)

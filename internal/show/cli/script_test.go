@@ -115,6 +115,7 @@ func setup(e *testscript.Env) error {
 	bin := filepath.Join(workertest.Root(t), "bin")
 	for key, value := range map[string]string{
 		"HOME": filepath.Join(e.WorkDir, "home"), "XDG_STATE_HOME": filepath.Join(e.WorkDir, "state"),
+		"ROOT":      workertest.Root(t),
 		"BUILDKITD": filepath.Join(bin, "buildkitd"), "RUNC": filepath.Join(bin, "runc"),
 		"COLUMNS": "120", "GOTRACEBACK": "single", "BUILDKIT_HOST": "", "DOCKER_CONFIG": "",
 	} {
