@@ -603,7 +603,7 @@ func TestEventsOfFailure(t *testing.T) {
 	}
 	var kinds []journal.Kind
 	for _, e := range eventsOf(t, o.run) {
-		if e.Unit == f.Images[0].ID && e.Kind != journal.StepDone {
+		if e.Unit == f.Images[0].ID && e.Kind != journal.StepBegun && e.Kind != journal.StepDone {
 			kinds = append(kinds, e.Kind)
 		}
 	}
