@@ -50,7 +50,7 @@ func (d *design) amplify() *Amplifier {
 	if d.comesBack(cells) {
 		m = d.q.Metric
 	}
-	host, _ := d.t.host(cells...)
+	host := d.t.host(cells...)
 	cost := make([][]stat.Value, len(cells))
 	for i, cell := range cells {
 		if cost[i] = d.t.values(m, cell, host); len(cost[i]) == 0 {

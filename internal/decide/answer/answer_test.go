@@ -122,7 +122,7 @@ func TestCompare(t *testing.T) {
 	}, verdicts(c)); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff([]string{"sdk"}, c.Differ); d != "" || len(c.A.Trials) != 3 || len(c.B.Trials) != 3 || c.Host != "" || c.Apart != nil {
+	if d := cmp.Diff([]string{"sdk"}, c.Differ); d != "" || len(c.A.Trials) != 3 || len(c.B.Trials) != 3 || c.Hosts != nil || c.Apart != nil {
 		t.Errorf("%s %+v", d, c)
 	}
 	// Two timed metrics share the chance of error; one alone does not.
@@ -230,7 +230,7 @@ func TestJobs(t *testing.T) {
 	}
 }
 
-// TestHosts: times are compared on the host that ran most of both, counts over all.
+// TestHosts: times are compared inside each host, counts over all.
 func TestHosts(t *testing.T) {
 	l := &lab{e: parse(t, two)}
 	for _, w := range []float64{100, 101, 102} {
@@ -243,7 +243,7 @@ func TestHosts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Host != "here" || c.Metrics[0].A != 3 || c.Metrics[0].Verdict != stat.Same || c.Metrics[1].A != 6 {
+	if d := cmp.Diff([]string{"here", "slow"}, c.Hosts); d != "" || c.Metrics[0].A != 6 || c.Metrics[0].B != 4 || c.Metrics[0].Verdict != stat.Same || c.Metrics[1].A != 6 {
 		t.Errorf("%+v", c)
 	}
 	l = &lab{e: l.e}

@@ -150,7 +150,7 @@ func (t *Trials) design(q Question) (*design, error) {
 	}
 	host := ""
 	if d.metric.Kind == stat.Timed {
-		host, _ = t.host(cells...)
+		host = t.host(cells...)
 	}
 	for s, c := range d.cell {
 		d.values[s] = t.values(d.metric, c.ID(), host)

@@ -18,8 +18,8 @@ type Comparison struct {
 	B Side `json:"b"`
 	// Differ are the factors whose levels differ; none in an A/A pair.
 	Differ []string `json:"differ"`
-	// Host is the one on which times are compared, when trials ran on several.
-	Host string `json:"host,omitempty"`
+	// Hosts are those inside which times are compared, when trials ran on several.
+	Hosts []string `json:"hosts,omitempty"`
 	// Metrics are in the order of the summary. Metrics that neither side tells are
 	// left out.
 	Metrics []Metric `json:"metrics"`
@@ -106,27 +106,26 @@ func (t *Trials) compare(a, b string, metrics []metric.Metric) (*Comparison, err
 	if err := refuse(d); err != nil {
 		return nil, err
 	}
-	host, alone := t.host(a, b)
-	if !alone {
-		c.Host = host
+	of, both := t.hosts(a, b)
+	if len(of) > 1 {
+		c.Hosts = both
 	}
 	why := ""
 	switch {
 	case jobs:
 		why = "they ran unlike numbers of solves at once"
-	case !alone && host == "" && len(c.A.Trials) > 0 && len(c.B.Trials) > 0:
+	case len(both) == 0 && len(c.A.Trials) > 0 && len(c.B.Trials) > 0:
 		why = "no host ran trials of both"
 	}
-	return c, c.measure(t, metrics, host, why)
+	return c, c.measure(t, metrics, why)
 }
 
-// measure compares the metrics, of times those on one host, or none with the reason
-// why.
-func (c *Comparison) measure(t *Trials, metrics []metric.Metric, host, why string) error {
+// measure compares the metrics, of times none when there is a reason why.
+func (c *Comparison) measure(t *Trials, metrics []metric.Metric, why string) error {
 	var apart []string
 	for _, m := range metrics {
 		m = t.as(m)
-		old, now := t.values(m, c.A.Cell, host), t.values(m, c.B.Cell, host)
+		old, now := t.values(m, c.A.Cell, ""), t.values(m, c.B.Cell, "")
 		switch {
 		case len(old)+len(now) == 0:
 		case m.Kind == stat.Timed && why != "":
@@ -148,7 +147,7 @@ func (c *Comparison) measure(t *Trials, metrics []metric.Metric, host, why strin
 // one compares the values of one metric. Where no time was spent at all there is
 // no noise.
 func one(m metric.Metric, old, now []stat.Value) (Metric, error) {
-	zero := func(v stat.Value) bool { return v == stat.Value{} }
+	zero := func(v stat.Value) bool { return v.V == 0 && !v.Censored }
 	as := m.Metric
 	if all := append(slices.Clone(old), now...); as.Kind == stat.Timed && !slices.ContainsFunc(all, func(v stat.Value) bool { return !zero(v) }) {
 		as.Kind = stat.Exact
@@ -212,10 +211,10 @@ func (t *Trials) unlike(x, y experiment.Cell, differ []string) ([]stat.Differenc
 	return d, nil
 }
 
-// host is the one on which times of two cells are compared: of those that ran
-// trials of both, that with the most. Alone is true when no other host has any.
-func (t *Trials) host(cells ...string) (name string, alone bool) {
-	count := map[string][]int{}
+// hosts are how many trials of each cell every host ran, and by name those that ran
+// some of all.
+func (t *Trials) hosts(cells ...string) (count map[string][]int, all []string) {
+	count = map[string][]int{}
 	for i, cell := range cells {
 		for _, o := range t.Counted(cell) {
 			if count[o.Host.Name] == nil {
@@ -224,17 +223,29 @@ func (t *Trials) host(cells ...string) (name string, alone bool) {
 			count[o.Host.Name][i]++
 		}
 	}
-	most := 0
 	for _, h := range slices.Sorted(maps.Keys(count)) {
-		n := slices.Min(count[h])
-		if n > most {
+		if slices.Min(count[h]) > 0 {
+			all = append(all, h)
+		}
+	}
+	return count, all
+}
+
+// host is the one whose times of several cells are set against each other: of those
+// that ran trials of all, that with the most; "" when there is none.
+func (t *Trials) host(cells ...string) (name string) {
+	count, all := t.hosts(cells...)
+	most := 0
+	for _, h := range all {
+		if n := slices.Min(count[h]); n > most {
 			name, most = h, n
 		}
 	}
-	return name, len(count) <= 1
+	return name
 }
 
-// values are a metric's in a cell, those of a timed one on one host.
+// values are a metric's in a cell, of a timed one with the host as block; only those
+// of a host when one is named.
 func (t *Trials) values(m metric.Metric, cell, host string) []stat.Value {
 	var out []stat.Value
 	for _, o := range t.Counted(cell) {
@@ -242,6 +253,9 @@ func (t *Trials) values(m metric.Metric, cell, host string) []stat.Value {
 			continue
 		}
 		if v, ok := m.Of(o.Summary); ok {
+			if m.Kind == stat.Timed {
+				v.Block = o.Host.Name
+			}
 			out = append(out, v)
 		}
 	}

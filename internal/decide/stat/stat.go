@@ -5,11 +5,13 @@
 // What nearly repeats has a relative tolerance. Times are compared as ratios:
 // the logarithms of the runs of both sides are taken to be normal with one
 // variance, and the interval of their difference is Student's t with that
-// pooled variance. A difference is REGRESSED or IMPROVED when the interval
-// leaves out no difference and its middle is beyond the margin of equivalence,
-// SAME when the whole interval is within the margin (as two one-sided tests
-// would read it; Schuirmann 1987), and UNKNOWN otherwise, with the number of
-// runs that would settle it. A run that was cut short is "at least": it is never
+// pooled variance. Runs of one block, a machine, share what is particular to it:
+// the difference is that inside blocks, by least squares with a level for each
+// (as in randomised blocks; Fisher 1935). A difference is REGRESSED or IMPROVED
+// when the interval leaves out no difference and its middle is beyond the margin
+// of equivalence, SAME when the whole interval is within the margin (as two
+// one-sided tests would read it; Schuirmann 1987), and UNKNOWN otherwise, with the
+// number of runs that would settle it. A run that was cut short is "at least": it is never
 // averaged, and decides only by its order. Several answers to one question
 // share the chance of error (Holm 1979).
 //
@@ -64,6 +66,9 @@ type Value struct {
 	V float64 `json:"v"`
 	// Censored is true when the run was cut short: its value is V or more.
 	Censored bool `json:"censored,omitempty"`
+	// Block names what the run shares with others beside its cell, a machine. It
+	// matters to timed metrics only.
+	Block string `json:"block,omitempty"`
 }
 
 // Sample is the runs of one cell.

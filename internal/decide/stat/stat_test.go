@@ -63,6 +63,46 @@ func TestIntervalAgreesWithScipy(t *testing.T) {
 	}
 }
 
+// TestBlocksAgreeWithScipy: runs on several machines are least squares with a level
+// for each machine.
+func TestBlocksAgreeWithScipy(t *testing.T) {
+	type row struct {
+		Blocks                     []string
+		Sides                      []int
+		Values                     []float64
+		Alpha, P, Low, Value, High float64
+	}
+	for i, r := range fixture[row](t, "blocks.json", 10) {
+		var sides [2][]stat.Value
+		for k, v := range r.Values {
+			sides[r.Sides[k]] = append(sides[r.Sides[k]], stat.Value{V: v, Block: r.Blocks[k]})
+		}
+		c := compare(t, stat.Metric{Kind: stat.Timed}, sides[0], sides[1], r.Alpha)
+		if c.Ratio == nil || !near(c.Ratio.Low, r.Low) || !near(c.Ratio.Value, r.Value) || !near(c.Ratio.High, r.High) || !near(c.P, r.P) {
+			t.Errorf("row %d: %+v and p = %v, want %+v", i, c.Ratio, c.P, r)
+		}
+	}
+}
+
+// TestBlocksApart: without a machine that ran both sides nothing is said of times,
+// and order does not decide between machines.
+func TestBlocksApart(t *testing.T) {
+	on := func(block string, values []stat.Value) []stat.Value {
+		for i := range values {
+			values[i].Block = block
+		}
+		return values
+	}
+	c := compare(t, stat.Metric{Kind: stat.Timed}, on("a", values(1, 1.1, 1)), on("b", values(9, 9, 9.1)), 0)
+	if c.Verdict != stat.Unknown || c.Why != stat.Few || c.More == 0 {
+		t.Errorf("%+v", c)
+	}
+	c = compare(t, stat.Metric{Kind: stat.Timed}, on("a", values(1, 1.1, 1)), on("b", cut(90, 90)), 0)
+	if c.Verdict != stat.Unknown || c.Why != stat.Cut {
+		t.Errorf("%+v", c)
+	}
+}
+
 func TestHolmAgreesWithItsDefinition(t *testing.T) {
 	for _, r := range fixture[struct{ P, Adjusted []float64 }](t, "holm.json", 8) {
 		if d := cmp.Diff(r.Adjusted, stat.Holm(r.P), cmpopts.EquateApprox(0, 1e-9)); d != "" {

@@ -1,7 +1,9 @@
 package stat
 
 import (
+	"maps"
 	"math"
+	"slices"
 	"sort"
 )
 
@@ -10,16 +12,24 @@ type interval struct {
 	middle float64
 	margin float64 // logarithm of the ratio up to which nothing changed
 	spread float64 // the pooled standard deviation of one run
-	a, b   int     // runs
+	runs   int     // of both sides
+	blocks int
+	a, b   int     // runs in the block that tells most
+	others float64 // what the other blocks tell, as a weight
 }
 
 // freedom is the degrees of freedom after k further runs a side.
-func (i interval) freedom(k int) float64 { return float64(i.a + i.b + 2*k - 2) }
+func (i interval) freedom(k int) float64 { return float64(i.runs + 2*k - i.blocks - 1) }
 
-// deviation is the standard deviation of the middle after k further runs a side.
+// deviation is the standard deviation of the middle after k further runs a side,
+// in the block that tells most.
 func (i interval) deviation(k int) float64 {
-	return i.spread * math.Sqrt(1/float64(i.a+k)+1/float64(i.b+k))
+	return i.spread / math.Sqrt(i.others+weight(i.a+k, i.b+k))
 }
+
+// weight is how much so many runs of the sides tell of their difference: the
+// variance of one run over that of the difference.
+func weight(a, b int) float64 { return float64(a) * float64(b) / float64(a+b) }
 
 // half is half of the interval's width after k further runs a side.
 func (i interval) half(k int, alpha float64) float64 {
@@ -59,18 +69,19 @@ func (i interval) more(alpha float64) int {
 func (c *Comparison) timedVerdict(m Metric, a, b []Value, alpha float64) {
 	_, _, cutA := bounds(a)
 	_, _, cutB := bounds(b)
+	blocks := inBlocks(a, b)
 	if cutA || cutB {
-		c.orderVerdict(m, a, b, alpha)
+		if c.Why = Cut; len(blocks) == 1 {
+			c.orderVerdict(m, a, b, alpha)
+		}
 		return
 	}
-	if c.A+c.B < 3 {
-		c.Why, c.More = Few, wanting(m, c.A, c.B)
+	i, ok := difference(blocks)
+	if !ok {
+		c.Why, c.More = Few, max(1, wanting(m, c.A, c.B))
 		return
 	}
-	meanA, squaresA := moments(a)
-	meanB, squaresB := moments(b)
-	i := interval{middle: meanB - meanA, margin: math.Log1p(m.Margin), a: c.A, b: c.B}
-	i.spread = math.Sqrt((squaresA + squaresB) / i.freedom(0))
+	i.margin = math.Log1p(m.Margin)
 	half := i.half(0, alpha)
 	c.timed = &i
 	c.Ratio = &Range{Low: math.Exp(i.middle - half), Value: math.Exp(i.middle), High: math.Exp(i.middle + half)}
@@ -85,6 +96,69 @@ func (c *Comparison) timedVerdict(m Metric, a, b []Value, alpha float64) {
 	} else {
 		c.Verdict = Same
 	}
+}
+
+// block is the runs of both sides that share a machine.
+type block struct{ a, b []Value }
+
+// inBlocks are the runs by block, in the order of their names.
+func inBlocks(a, b []Value) []block {
+	by := map[string]block{}
+	for _, v := range a {
+		x := by[v.Block]
+		x.a = append(x.a, v)
+		by[v.Block] = x
+	}
+	for _, v := range b {
+		x := by[v.Block]
+		x.b = append(x.b, v)
+		by[v.Block] = x
+	}
+	var out []block
+	for _, name := range slices.Sorted(maps.Keys(by)) {
+		out = append(out, by[name])
+	}
+	return out
+}
+
+// difference is that of the sides inside blocks: the least squares estimate when
+// every block has a level of its own. A block with runs of one side tells of the
+// spread only. ok is false when no block has both sides, or nothing is left to know
+// the spread from.
+func difference(blocks []block) (i interval, ok bool) {
+	var squares, most, all float64
+	var gaps, weights []float64
+	for _, x := range blocks {
+		i.runs += len(x.a) + len(x.b)
+		i.blocks++
+		var means [2]float64
+		for side, values := range [][]Value{x.a, x.b} {
+			if len(values) > 0 {
+				mean, s := moments(values)
+				means[side] = mean
+				squares += s
+			}
+		}
+		if len(x.a) == 0 || len(x.b) == 0 {
+			continue
+		}
+		w := weight(len(x.a), len(x.b))
+		gaps, weights = append(gaps, means[1]-means[0]), append(weights, w)
+		if all += w; w > most {
+			most, i.a, i.b = w, len(x.a), len(x.b)
+		}
+	}
+	if all == 0 || i.freedom(0) < 1 {
+		return i, false
+	}
+	for k, gap := range gaps {
+		i.middle += gap * weights[k] / all
+	}
+	for k, gap := range gaps {
+		squares += weights[k] * (gap - i.middle) * (gap - i.middle)
+	}
+	i.others, i.spread = all-most, math.Sqrt(squares/i.freedom(0))
+	return i, true
 }
 
 func (c *Comparison) moved(m Metric, up bool) {

@@ -40,7 +40,7 @@ func labPair() *answer.Comparison {
 	}
 	return &answer.Comparison{
 		A: answer.Side{Cell: "sdk=v1.2.3,code=old/cold", Trials: []string{"a", "b", "c"}}, B: answer.Side{Cell: "sdk=v1.3.0,code=old/cold", Trials: []string{"d"}},
-		Differ: []string{"sdk"}, Host: "builder-17.example.com",
+		Differ: []string{"sdk"}, Hosts: []string{"builder-17.example.com", "builder-18.example.com"},
 		Metrics: []answer.Metric{
 			row(metric.Count, list(500), list(500), stat.Comparison{Metric: "images", Verdict: stat.Same}),
 			row(metric.Count, list(8504, 8504), list(9120), stat.Comparison{Metric: "stepsExecuted", Verdict: stat.Changed, Relevant: true, Change: 616}),

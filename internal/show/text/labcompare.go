@@ -65,8 +65,8 @@ func comparison(g *page, c *answer.Comparison) {
 	if same != nil {
 		g.para(plain, "SAME       ", strings.Join(same, ", "))
 	}
-	if c.Host != "" {
-		g.para(dim, "           ", "times are those of the host "+c.Host)
+	if len(c.Hosts) > 0 {
+		g.para(dim, "           ", "times are compared inside each host: "+strings.Join(c.Hosts, ", "))
 	}
 	for _, a := range c.Apart {
 		g.para(amber, "not compared: ", strings.Join(a.Metrics, ", ")+": "+a.Why)

@@ -2,7 +2,7 @@
 """Write the fixtures beside this file with scipy: ./gen.py (Debian: python3-scipy).
 
 They are what another implementation gives: quantiles and chances of Student's t,
-intervals of log-ratios with the pooled variance, and Holm's adjustment, here by
+intervals of log-ratios with the pooled variance, also inside blocks, and Holm's adjustment, here by
 its definition as a closed test with Bonferroni's for every subset.
 """
 import itertools
@@ -57,6 +57,34 @@ def intervals():
     write("interval.json", rows)
 
 
+def blocks():
+    """Runs on several machines: ordinary least squares with a level for each."""
+    rng = np.random.default_rng(1935)
+    rows = []
+    for design in [[(2, 1), (1, 1)], [(3, 3), (3, 3)], [(2, 1), (1, 3), (2, 0)], [(0, 2), (4, 1), (1, 5), (2, 2)], [(1, 1), (1, 1), (1, 1)]]:
+        for ratio, noise, level in [(1.0, 0.02, 0.95), (1.3, 0.1, 0.99)]:
+            names, sides, values = [], [], []
+            for k, (na, nb) in enumerate(design):
+                pace = 100 * np.exp(rng.normal(0, 1))
+                for side, n in enumerate((na, nb)):
+                    for _ in range(n):
+                        names.append("m%d" % k)
+                        sides.append(side)
+                        values.append(float(pace * ratio**side * np.exp(rng.normal(0, noise))))
+            x = np.array([[float(n == "m%d" % k) for k in range(len(design))] + [s] for n, s in zip(names, sides)])
+            y = np.log(values)
+            beta, _, rank, _ = np.linalg.lstsq(x, y, rcond=None)
+            df = len(y) - rank
+            error = np.sqrt(((y - x @ beta) ** 2).sum() / df * np.linalg.inv(x.T @ x)[-1, -1])
+            half = quantile((1 + level) / 2, df) * error
+            rows.append({
+                "blocks": names, "sides": sides, "values": values, "alpha": round(1 - level, 6),
+                "p": float(2 * stats.t.sf(abs(beta[-1]) / error, df)), "low": float(np.exp(beta[-1] - half)),
+                "value": float(np.exp(beta[-1])), "high": float(np.exp(beta[-1] + half)),
+            })
+    write("blocks.json", rows)
+
+
 def holm():
     rng = np.random.default_rng(1979)
     families = [[0.01, 0.04, 0.03, 0.005], [0.02], [0.5, 0.5, 0.5], [0.0, 1.0, 0.04]]
@@ -72,4 +100,5 @@ def holm():
 
 student()
 intervals()
+blocks()
 holm()
