@@ -51,7 +51,7 @@ func New(t testing.TB, width, height int) *Terminal {
 	t.Cleanup(func() {
 		tty.Close()
 		far.Close()
-		_ = x.screen.Close()
+		_ = x.screen.InputPipe().(io.Closer).Close() // the emulator's own Close is not for use beside Read
 		wg.Wait()
 	})
 	return x
