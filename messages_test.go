@@ -2,12 +2,10 @@ package lapstrake
 
 import (
 	"cmp"
-	"flag"
 	"fmt"
 	"go/ast"
 	"go/token"
 	"maps"
-	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -16,9 +14,8 @@ import (
 	"testing"
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/testfleet/golden"
 )
-
-var update = flag.Bool("update", false, "write docs/reference/messages.md")
 
 // message is an error that the program can end with.
 type message struct {
@@ -44,16 +41,7 @@ func TestMessages(t *testing.T) {
 			t.Errorf("%s:%d: %q is no part of a sentence", m.file, m.line, m.text)
 		}
 	}
-	const name = "docs/reference/messages.md"
-	want := page(messages)
-	if *update {
-		if err := os.WriteFile(name, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got, err := os.ReadFile(name); err != nil || string(got) != want {
-		t.Errorf("%s is not what the sources say (%v); go test . -run TestMessages -update writes it", name, err)
-	}
+	golden.Text(t, "docs/reference/messages.md", page(messages))
 }
 
 // page lists messages by their exit code.

@@ -5,7 +5,6 @@ package example_test
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -20,9 +19,8 @@ import (
 	"github.com/lapstrake/lapstrake/internal/adapt/fleetfile"
 	"github.com/lapstrake/lapstrake/internal/adapt/rows"
 	"github.com/lapstrake/lapstrake/internal/show/cli"
+	"github.com/lapstrake/lapstrake/internal/testfleet/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestMain makes the test binary buildx when it is called so.
 func TestMain(m *testing.M) {
@@ -68,23 +66,6 @@ func laboratory(t *testing.T, host string, env ...string) string {
 	return dir
 }
 
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("%s: %s", name, d)
-	}
-}
-
 // TestGenerate: commits have the same hashes whatever the machine is set to, and
 // lab files name them.
 func TestGenerate(t *testing.T) {
@@ -113,7 +94,7 @@ func TestGenerate(t *testing.T) {
 			t.Errorf("a folder that is there: exit code %d", code)
 		}
 	}
-	golden(t, "refs", all)
+	golden.Text(t, "testdata/refs", all)
 	files, err := filepath.Glob("lab/*.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -166,7 +147,7 @@ func TestQuestions(t *testing.T) {
 		"inert":    {"plan", "sdk", "--offline", "--base-config", "base.json", "--diff", "agent-1.9^..agent-1.9"},
 		"lint":     {"lint", "--offline", "--base-config", "base.json", "sdk"},
 	} {
-		t.Run(name, func(t *testing.T) { golden(t, name, lapstrake(t, lab, args...)) })
+		t.Run(name, func(t *testing.T) { golden.Text(t, filepath.Join("testdata", name), lapstrake(t, lab, args...)) })
 	}
 }
 

@@ -69,7 +69,7 @@ func TestPayload(t *testing.T) {
 	if diff := cmp.Diff(files, tree(t, two)); diff != "" {
 		t.Errorf("same seed (-one +two):\n%s", diff)
 	}
-	golden(t, "payload.json", treeDigest(files))
+	asJSON(t, "payload.json", treeDigest(files))
 	if treeDigest(files) == treeDigest(tree(t, other)) {
 		t.Error("two seeds give one tree")
 	}
@@ -99,7 +99,7 @@ func TestRecipe(t *testing.T) {
 				}
 			}
 			slices.Sort(names)
-			golden(t, kind+".json", map[string]any{"dockerfile": strings.Split(before["Dockerfile"], "\n"), "files": names})
+			asJSON(t, kind+".json", map[string]any{"dockerfile": strings.Split(before["Dockerfile"], "\n"), "files": names})
 			if got := len(before) - len(names); got != 60 {
 				t.Errorf("%d source files, want 60", got)
 			}

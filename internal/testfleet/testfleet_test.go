@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"io"
 	"io/fs"
 	"os"
@@ -25,31 +24,18 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/localregistry"
+	"github.com/lapstrake/lapstrake/internal/testfleet/golden"
 )
 
-var update = flag.Bool("update", false, "write golden files")
-
-// golden compares got, as JSON, with a file.
-func golden(t *testing.T, file string, got any) {
+// asJSON compares got, as JSON, with a file.
+func asJSON(t *testing.T, file string, got any) {
 	t.Helper()
 	data, err := json.MarshalIndent(got, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
 	data = append(data, '\n')
-	path := filepath.Join("testdata", file)
-	if *update {
-		if err := write(path, data); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(data)); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", path, diff)
-	}
+	golden.Text(t, filepath.Join("testdata", file), string(data))
 }
 
 // registry runs a registry until the test's end.
@@ -114,7 +100,7 @@ func TestDigestsRepeat(t *testing.T) {
 	o := small(first.Host(), 12)
 	o.Docker, o.Index, o.Zstd = 1, 1, 1
 	a := without(first.Host(), bases(t, o))
-	golden(t, "bases.json", a)
+	asJSON(t, "bases.json", a)
 
 	o.Host, o.Jobs = second.Host(), 1
 	if diff := cmp.Diff(a, without(second.Host(), bases(t, o))); diff != "" {
@@ -411,7 +397,7 @@ func TestBasesRefuse(t *testing.T) {
 }
 
 func TestIDs(t *testing.T) {
-	golden(t, "ids.json", map[string]any{"first": IDs(12), "made up": IDs(503)[500:], "refs": []string{
+	asJSON(t, "ids.json", map[string]any{"first": IDs(12), "made up": IDs(503)[500:], "refs": []string{
 		Ref("host:1", "django__django-11099"), Ref("host:1", "psf__requests-1142"), Builder("host:1"),
 	}})
 	all := IDs(500)

@@ -3,7 +3,6 @@ package bakefile
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -24,9 +23,8 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/run/worker/workertest"
+	"github.com/lapstrake/lapstrake/internal/testfleet/golden"
 )
-
-var update = flag.Bool("update", false, "write what is seen as what is wanted")
 
 // buildx is the real program.
 func buildx(t testing.TB) string {
@@ -43,7 +41,6 @@ type archive struct {
 	path    string
 	parsed  *txtar.Archive
 	request Request
-	want    string
 }
 
 // unpack writes the files of an archive to a folder of its own. The file
@@ -60,7 +57,6 @@ func unpack(t *testing.T, path string) *archive {
 	for _, f := range a.parsed.Files {
 		switch f.Name {
 		case "want":
-			a.want = string(f.Data)
 			continue
 		case "request":
 			for line := range strings.Lines(string(f.Data)) {
@@ -143,20 +139,7 @@ func TestGolden(t *testing.T) {
 			if good := strings.HasPrefix(filepath.Base(path), "good-"); good != strings.HasPrefix(got, "{") {
 				t.Errorf("an archive called %s gives\n%s", path, got)
 			}
-			if *update {
-				files := a.parsed.Files
-				if files[len(files)-1].Name == "want" {
-					files = files[:len(files)-1]
-				}
-				a.parsed.Files = append(files, txtar.File{Name: "want", Data: []byte(got)})
-				if err := os.WriteFile(path, txtar.Format(a.parsed), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if d := cmp.Diff(a.want, got); d != "" {
-				t.Error(d)
-			}
+			golden.Part(t, path, a.parsed, got)
 		})
 	}
 	if targets < 100 {

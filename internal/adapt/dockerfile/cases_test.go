@@ -5,24 +5,20 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fact"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
+	"github.com/lapstrake/lapstrake/internal/testfleet/golden"
 	"github.com/rogpeppe/go-internal/txtar"
 )
-
-var update = flag.Bool("update", false, "write the golden parts of the cases")
 
 // testCase is the options.json of a case.
 type testCase struct {
@@ -148,30 +144,8 @@ func TestCases(t *testing.T) {
 				got = render(v)
 				checkVariant(t, c, r, v)
 			}
-			golden(t, file, a, strings.ReplaceAll(got, c.dir, "$DIR"))
+			golden.Part(t, file, a, strings.ReplaceAll(got, c.dir, "$DIR"))
 		})
-	}
-}
-
-func golden(t *testing.T, file string, a *txtar.Archive, got string) {
-	t.Helper()
-	i := slices.IndexFunc(a.Files, func(f txtar.File) bool { return f.Name == "want" })
-	if *update {
-		if i < 0 {
-			i = len(a.Files)
-			a.Files = append(a.Files, txtar.File{Name: "want"})
-		}
-		a.Files[i].Data = []byte(got)
-		if err := os.WriteFile(file, txtar.Format(a), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if i < 0 {
-		t.Fatal("no golden part: run with -update")
-	}
-	if d := cmp.Diff(string(a.Files[i].Data), got); d != "" {
-		t.Errorf("-want +got\n%s", d)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/lapstrake/lapstrake/internal/model/graph"
+	"github.com/lapstrake/lapstrake/internal/testfleet/golden"
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
@@ -114,7 +115,7 @@ func TestRecordedGraphs(t *testing.T) {
 		t.Fatalf("only %d graphs", len(graphs))
 	}
 	now := record(frontEnd(t), graphs)
-	if *update {
+	if golden.Update() {
 		if err := os.WriteFile(recorded, []byte(now), 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -4,14 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/fleetfile"
@@ -19,9 +17,8 @@ import (
 	"github.com/lapstrake/lapstrake/internal/adapt/rows"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
+	"github.com/lapstrake/lapstrake/internal/testfleet/golden"
 )
-
-var update = flag.Bool("update", false, "write what is seen as what is wanted")
 
 // unpack writes the files of an archive to a fresh folder and goes there.
 func unpack(t *testing.T, files []txtar.File) string {
@@ -62,10 +59,9 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var want string
 			files := arc.Files
 			if n := len(files); n > 0 && files[n-1].Name == "want" {
-				want, files = string(files[n-1].Data), files[:n-1]
+				files = files[:n-1]
 			}
 			dir := unpack(t, files)
 			commitRepo(t)
@@ -76,16 +72,7 @@ func TestGolden(t *testing.T) {
 			if good := strings.HasPrefix(filepath.Base(name), "good-"); good != strings.HasPrefix(got, "{") {
 				t.Errorf("a file called %s gives\n%s", name, got)
 			}
-			if *update {
-				arc.Files = append(files, txtar.File{Name: "want", Data: []byte(got)})
-				if err := os.WriteFile(path, txtar.Format(arc), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if d := cmp.Diff(want, got); d != "" {
-				t.Error(d)
-			}
+			golden.Part(t, path, arc, got)
 		})
 	}
 }

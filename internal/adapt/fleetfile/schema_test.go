@@ -19,6 +19,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/fleetfile"
+	"github.com/lapstrake/lapstrake/internal/testfleet/golden"
 )
 
 const schemaFile = "../../../docs/reference/fleet.schema.json"
@@ -30,7 +31,7 @@ func compiledSchema(t *testing.T) (*jsonschema.Schema, any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if *update {
+	if golden.Update() {
 		if err := os.WriteFile(schemaFile, text, 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -3,14 +3,12 @@ package labfile_test
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/labfile"
@@ -18,9 +16,8 @@ import (
 	"github.com/lapstrake/lapstrake/internal/decide/metric"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/experiment"
+	"github.com/lapstrake/lapstrake/internal/testfleet/golden"
 )
-
-var update = flag.Bool("update", false, "write what is seen as what is wanted")
 
 // language is that of the program.
 func language() labfile.Language {
@@ -50,26 +47,16 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var want string
 			files := arc.Files
 			if n := len(files); n > 0 && files[n-1].Name == "want" {
-				want, files = string(files[n-1].Data), files[:n-1]
+				files = files[:n-1]
 			}
 			unpack(t, files)
 			got := outcome(t)
 			if good := strings.HasPrefix(filepath.Base(name), "good-"); good != strings.HasPrefix(got, "{") {
 				t.Errorf("a file called %s gives\n%s", name, got)
 			}
-			if *update {
-				arc.Files = append(files, txtar.File{Name: "want", Data: []byte(got)})
-				if err := os.WriteFile(path, txtar.Format(arc), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if d := cmp.Diff(want, got); d != "" {
-				t.Error(d)
-			}
+			golden.Part(t, path, arc, got)
 		})
 	}
 }

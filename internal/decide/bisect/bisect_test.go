@@ -1,12 +1,10 @@
 package bisect_test
 
 import (
-	"flag"
 	"fmt"
 	"math"
 	"math/bits"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,9 +13,8 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/decide/bisect"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/testfleet/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the transcripts")
 
 // history is what a search does not know.
 type history struct {
@@ -302,7 +299,7 @@ func TestTranscripts(t *testing.T) {
 			var b strings.Builder
 			s := h.run(t, first, func(e bisect.Event, probes []bisect.Probe) { transcribe(&b, e, probes) })
 			conclude(&b, s.Result())
-			golden(t, filepath.Join("testdata", name+".txt"), b.String())
+			golden.Text(t, filepath.Join("testdata", name+".txt"), b.String())
 		})
 	}
 }
@@ -335,22 +332,6 @@ func conclude(b *strings.Builder, r bisect.Result) {
 	}
 	if len(r.Untestable) > 0 {
 		fmt.Fprintf(b, "untestable: %v\n", r.Untestable)
-	}
-}
-
-func golden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Error(d)
 	}
 }
 

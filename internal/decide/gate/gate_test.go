@@ -3,10 +3,8 @@ package gate_test
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"math"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -17,9 +15,8 @@ import (
 	"github.com/lapstrake/lapstrake/internal/decide/gate"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/waiver"
+	"github.com/lapstrake/lapstrake/internal/testfleet/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // facts are the evidence of the tests, by metric(cell).
 var facts = map[string]gate.Value{
@@ -177,18 +174,7 @@ func TestProblems(t *testing.T) {
 		t.Fatalf("%v", err)
 	}
 	got := list.WithSource("gate", []byte(src.String())).Error() + "\n"
-	if *update {
-		if err := os.WriteFile("testdata/problems.txt", []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile("testdata/problems.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Error(d)
-	}
+	golden.Text(t, "testdata/problems.txt", got)
 }
 
 func TestReport(t *testing.T) {

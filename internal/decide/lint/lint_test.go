@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/dockerfile"
@@ -26,9 +24,8 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/fact"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/rule"
+	"github.com/lapstrake/lapstrake/internal/testfleet/golden"
 )
-
-var update = flag.Bool("update", false, "write what is found as what is wanted")
 
 const standardFleet = `name: test
 images:
@@ -171,26 +168,7 @@ func TestRules(t *testing.T) {
 				}
 				got.WriteString(below + "\n" + text)
 			}
-			golden(t, path, a, got.String())
+			golden.Part(t, path, a, got.String())
 		})
-	}
-}
-
-func golden(t *testing.T, path string, a *txtar.Archive, got string) {
-	t.Helper()
-	last := len(a.Files) - 1
-	if a.Files[last].Name != "want" {
-		a.Files = append(a.Files, txtar.File{Name: "want"})
-		last++
-	}
-	if *update {
-		a.Files[last].Data = []byte(got)
-		if err := os.WriteFile(path, txtar.Format(a), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if d := cmp.Diff(string(a.Files[last].Data), got); d != "" {
-		t.Errorf("-want +got\n%s", d)
 	}
 }

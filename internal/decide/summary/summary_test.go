@@ -3,7 +3,6 @@ package summary
 import (
 	"bufio"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,9 +17,8 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
+	"github.com/lapstrake/lapstrake/internal/testfleet/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the summaries of the golden journals")
 
 // readJournal reads a golden journal: they are never rewritten.
 func readJournal(t testing.TB, path string) []journal.Event {
@@ -86,19 +84,7 @@ func TestGoldenJournals(t *testing.T) {
 				t.Fatal(err)
 			}
 			got = append(got, '\n')
-			golden := strings.TrimSuffix(path, "l")
-			if *update {
-				if err := os.WriteFile(golden, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if d := cmp.Diff(string(want), string(got)); d != "" {
-				t.Error(d)
-			}
+			golden.Text(t, strings.TrimSuffix(path, "l"), string(got))
 		})
 	}
 }

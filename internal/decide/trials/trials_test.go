@@ -3,7 +3,6 @@ package trials_test
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"slices"
@@ -23,9 +22,8 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/experiment"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
+	"github.com/lapstrake/lapstrake/internal/testfleet/golden"
 )
-
-var update = flag.Bool("update", false, "write what is seen as what is wanted")
 
 func parse(t testing.TB, text string) *experiment.Experiment {
 	t.Helper()
@@ -122,14 +120,14 @@ func TestGolden(t *testing.T) {
 				fmt.Fprintf(&b, "%v bytes\n", *p.Bytes)
 			}
 			fmt.Fprintf(&b, "%d trials, %s, after the seeds %q\n", len(p.Trials), p.Order, p.Seeds)
-			if *update {
+			if golden.Update() {
 				data.Files[i+2].Data = []byte(b.String())
 			} else if d := cmp.Diff(string(data.Files[i+2].Data), b.String()); d != "" {
 				t.Error(d)
 			}
 		})
 	}
-	if *update {
+	if golden.Update() {
 		if err := os.WriteFile("testdata/findings.txtar", txtar.Format(data), 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,9 +13,8 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
+	"github.com/lapstrake/lapstrake/internal/testfleet/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 func testPaths() paths {
 	return paths{root: "/s/root", socket: "/s/run/buildkitd.sock", otel: "/s/run/otel.sock", cgroup: "lapstrake-0"}
@@ -47,19 +45,7 @@ func TestConfig(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden := filepath.Join("testdata", tt.name+".toml")
-			if *update {
-				if err := os.WriteFile(golden, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if d := cmp.Diff(string(want), string(got)); d != "" {
-				t.Errorf("config (-want +got):\n%s", d)
-			}
+			golden.Text(t, filepath.Join("testdata", tt.name+".toml"), string(got))
 			// The daemon ignores keys that it does not know: none may be.
 			var known bkconfig.Config
 			if err := toml.NewDecoder(strings.NewReader(string(got))).DisallowUnknownFields().Decode(&known); err != nil {

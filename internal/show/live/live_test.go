@@ -2,10 +2,7 @@ package live
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -13,15 +10,13 @@ import (
 	"unicode"
 
 	"github.com/charmbracelet/x/ansi"
-	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/lapstrake/lapstrake/internal/decide/summary"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
+	"github.com/lapstrake/lapstrake/internal/testfleet/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the goldens")
 
 // run is a run that is played by hand.
 type run struct {
@@ -155,26 +150,9 @@ func TestFrame(t *testing.T) {
 				if f := fault(got, size[0], size[1]); f != "" {
 					t.Error(f)
 				}
-				golden(t, fmt.Sprintf("%s-%dx%d.txt", name, size[0], size[1]), got+"\n")
+				golden.Text(t, fmt.Sprintf("testdata/%s-%dx%d.txt", name, size[0], size[1]), got+"\n")
 			})
 		}
-	}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("%s (-want +got):\n%s", path, d)
 	}
 }
 
@@ -253,7 +231,7 @@ func TestLog(t *testing.T) {
 		if from != c.from {
 			t.Errorf("%s: from %d, want %d", c.name, from, c.from)
 		}
-		golden(t, c.name+".txt", got+"\n")
+		golden.Text(t, "testdata/"+c.name+".txt", got+"\n")
 	}
 }
 

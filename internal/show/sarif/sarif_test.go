@@ -3,14 +3,10 @@ package sarif_test
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/lapstrake/lapstrake/internal/decide/lint"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
@@ -18,9 +14,8 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/rule"
 	"github.com/lapstrake/lapstrake/internal/model/waiver"
 	"github.com/lapstrake/lapstrake/internal/show/sarif"
+	"github.com/lapstrake/lapstrake/internal/testfleet/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden file")
 
 func report() lint.Report {
 	seconds := 12.5
@@ -180,17 +175,5 @@ func TestGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const path = "testdata/report.json"
-	if *update {
-		if err := os.WriteFile(path, append(got, '\n'), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), string(got)+"\n"); d != "" {
-		t.Error(d)
-	}
+	golden.Text(t, "testdata/report.json", string(got)+"\n")
 }

@@ -1,7 +1,6 @@
 package text
 
 import (
-	"os"
 	"strings"
 	"testing"
 
@@ -9,6 +8,7 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/decide/summary"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
+	"github.com/lapstrake/lapstrake/internal/testfleet/golden"
 )
 
 func TestAnnotations(t *testing.T) {
@@ -51,16 +51,5 @@ func TestSummaryMarkdown(t *testing.T) {
 		t.Fatal(err)
 	}
 	const path = "testdata/summary.md"
-	if *update {
-		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), b.String()); d != "" {
-		t.Error(d)
-	}
+	golden.Text(t, path, b.String())
 }

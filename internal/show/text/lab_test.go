@@ -3,12 +3,9 @@ package text
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/lapstrake/lapstrake/internal/decide/answer"
 	"github.com/lapstrake/lapstrake/internal/decide/attribute"
@@ -23,6 +20,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/experiment"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/waiver"
+	"github.com/lapstrake/lapstrake/internal/testfleet/golden"
 )
 
 // labPair is a comparison with every verdict and every reason for none.
@@ -201,18 +199,7 @@ func TestLabMarkdown(t *testing.T) {
 		t.Fatal(err)
 	}
 	const path = "testdata/labreport.md"
-	if *update {
-		if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), b.String()); d != "" {
-		t.Error(d)
-	}
+	golden.Text(t, path, b.String())
 	columns, tables := 0, 0
 	for line := range strings.Lines(b.String()) {
 		n := strings.Count(line, "|") - strings.Count(line, `\|`)

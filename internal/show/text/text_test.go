@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"math"
@@ -31,9 +30,8 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
+	"github.com/lapstrake/lapstrake/internal/testfleet/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // mixedPlan is a plan with every action and many kinds of reason.
 func mixedPlan() *plan.Plan {
@@ -229,18 +227,7 @@ func TestGolden(t *testing.T) {
 			t.Run(fmt.Sprintf("%s-%d", name, cols), func(t *testing.T) {
 				got := render(t, view, Options{Width: cols, Dir: "/src/fleet"})
 				path := filepath.Join("testdata", fmt.Sprintf("%s-%d.txt", name, cols))
-				if *update {
-					if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-						t.Fatal(err)
-					}
-				}
-				want, err := os.ReadFile(path)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if d := cmp.Diff(string(want), got); d != "" {
-					t.Error(d)
-				}
+				golden.Text(t, path, got)
 			})
 		}
 	}

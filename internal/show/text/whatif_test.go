@@ -3,15 +3,14 @@ package text
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/lapstrake/lapstrake/internal/decide/whatif"
+	"github.com/lapstrake/lapstrake/internal/testfleet/golden"
 )
 
 // curve is an answer for some budgets and numbers of jobs.
@@ -58,18 +57,7 @@ func TestWhatIfGolden(t *testing.T) {
 					t.Fatal(err)
 				}
 				path := filepath.Join("testdata", fmt.Sprintf("whatif-%s-%d.txt", name, cols))
-				if *update {
-					if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
-						t.Fatal(err)
-					}
-				}
-				want, err := os.ReadFile(path)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if d := cmp.Diff(string(want), b.String()); d != "" {
-					t.Error(d)
-				}
+				golden.Text(t, path, string(b.Bytes()))
 			})
 		}
 	}
