@@ -66,7 +66,11 @@ func (e *statusError) read(t *transport.Error) {
 	var parts []string
 	for _, d := range t.Errors {
 		e.codes = append(e.codes, d.Code)
-		parts = append(parts, strings.TrimSuffix(string(d.Code)+": "+d.Message, ": "))
+		part := strings.TrimSuffix(string(d.Code)+": "+d.Message, ": ")
+		if strings.EqualFold(strings.ReplaceAll(string(d.Code), "_", " "), d.Message) {
+			part = d.Message // the code in words
+		}
+		parts = append(parts, part)
 	}
 	e.text = printable(strings.Join(parts, "; "))
 }
