@@ -1,6 +1,7 @@
 package testfleet
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,7 +41,8 @@ func Loop(t testing.TB, size int64) string {
 		t.Fatalf("mount: %v: %s", err, out)
 	}
 	t.Cleanup(func() {
-		if out, err := run("umount", at); err != nil {
+		// A test may have unmounted it.
+		if out, err := run("umount", at); err != nil && !bytes.Contains(out, []byte("not mounted")) {
 			t.Errorf("umount: %v: %s", err, out)
 			_, _ = run("umount", "-l", at)
 		}

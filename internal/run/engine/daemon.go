@@ -219,6 +219,9 @@ type disk struct {
 // Space implements [Disk]. What the ballast lacks is not free: it was given up for
 // the daemon's own work, and not for images.
 func (d disk) Space(bool) (journal.DiskData, error) {
+	if err := d.daemon.Gone(); err != nil {
+		return journal.DiskData{}, err
+	}
 	r, err := meter.Read(d.daemon.Root())
 	r.Free = max(0, r.Free-d.daemon.LacksBallast())
 	return r, err

@@ -141,6 +141,35 @@ func TestDaemonHangs(t *testing.T) {
 	awaitNothing(t, w.disk)
 }
 
+// TestDiskUnmounted: the file system of the embedded daemon is taken away while
+// images are made. The daemon works on what nobody can see any more, so it is
+// given up, and the rest is made in the folder that is there now.
+func TestDiskUnmounted(t *testing.T) {
+	t.Parallel()
+	const n = 8
+	w := newSmall(t, n, 600<<20)
+	dir := w.dockerfile(fmt.Sprintf(eachOnItsBase, testfleet.Builder(w.host)), map[string]string{})
+	f := w.fleet(dir, "unmounted")
+	see, wait := atEvents(journal.UnitPublished, 2, 1, func(int) {
+		if err := unix.Unmount(w.disk, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	w.see = see
+	r, _ := w.build(t.Context(), f, engine.Options{Jobs: 1, Disk: fleet.Disk{Bytes: 500 << 20}})
+	wait()
+	if r.err != nil || r.sum.Built != n {
+		t.Fatalf("%v: %d built: %s", r.err, r.sum.Built, failures(r.sum))
+	}
+	var lost journal.FailData
+	i := slices.IndexFunc(w.events, func(e journal.Event) bool { return e.Kind == journal.WorkerLost })
+	if i < 0 || w.events[i].Decode(&lost) != nil || !strings.Contains(lost.Cause, "not there any more") {
+		t.Errorf("the worker was not given up for its folder: %+v", lost)
+	}
+	w.right(f, r)
+	awaitNothing(t, w.disk)
+}
+
 // TestDeadlines: what takes too long is cancelled in the daemon too, and said.
 func TestDeadlines(t *testing.T) {
 	tests := []struct {

@@ -222,7 +222,8 @@ func (s *station) ready(l *life) {
 	s.note(journal.WorkerReady, "", data)
 }
 
-// watch notices that a daemon has ended, or does not answer any more.
+// watch notices that a daemon has ended, does not answer any more, or works on a
+// disk that is not to be seen any more: then no budget could be kept.
 func (s *station) watch(l *life) {
 	tick := time.NewTicker(pingPause)
 	defer tick.Stop()
@@ -238,12 +239,7 @@ func (s *station) watch(l *life) {
 			return
 		case <-tick.C:
 		}
-		if l.Ping == nil {
-			continue
-		}
-		ctx, cancel := context.WithTimeout(l.ctx, pingWait)
-		err := l.Ping(ctx)
-		cancel()
+		err := l.health()
 		if misses++; err == nil || l.ctx.Err() != nil {
 			misses = 0
 		}
@@ -299,13 +295,23 @@ func (e *Engine) gaveUp(ctx context.Context, s *station, err error) {
 }
 
 // answers tells whether the daemon still does.
-func (l *life) answers() bool {
-	if l.Ping == nil {
-		return true
+func (l *life) answers() bool { return l.health() == nil }
+
+// health says what is wrong with the daemon or its disk.
+func (l *life) health() error {
+	if l.Ping != nil {
+		ctx, cancel := context.WithTimeout(l.ctx, pingWait)
+		defer cancel()
+		if err := l.Ping(ctx); err != nil {
+			return err
+		}
 	}
-	ctx, cancel := context.WithTimeout(l.ctx, pingWait)
-	defer cancel()
-	return l.Ping(ctx) == nil
+	if l.Disk != nil {
+		if _, err := l.Disk.Space(false); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // station finds a worker by name.

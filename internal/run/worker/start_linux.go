@@ -275,7 +275,8 @@ func (pr *process) ready(ctx context.Context) error {
 			// The socket is there before the daemon serves it: Dial waits.
 			c, err := buildkit.Dial(ctx, pr.daemon.addr, buildkit.Options{})
 			if err == nil {
-				return errors.Join(c.Close(), pr.ballast.make())
+				pr.daemon.place, err = os.Stat(pr.daemon.root)
+				return errors.Join(c.Close(), err, pr.ballast.make())
 			}
 			if !errors.Is(err, buildkit.ErrLost) {
 				return err

@@ -61,6 +61,7 @@ type Daemon struct {
 	err                      error // read after died
 	stop                     func(context.Context) error
 	ballast                  *ballast
+	place                    os.FileInfo // of the root when the daemon began to answer
 }
 
 // Start starts a daemon and returns when it answers. ctx bounds the start only.
@@ -76,6 +77,18 @@ func (d *Daemon) Addr() string { return d.addr }
 
 // Root is the folder whose file system the daemon fills.
 func (d *Daemon) Root() string { return d.root }
+
+// Gone tells that the root is no more what it was when the daemon began: it was
+// moved or deleted, or its file system unmounted. The daemon itself may not
+// notice, and what the file system at that path says is not its own. The error is
+// of kind diag.Infra; nil when all is as it was.
+func (d *Daemon) Gone() error {
+	now, err := os.Stat(d.root)
+	if err == nil && os.SameFile(now, d.place) {
+		return nil
+	}
+	return diag.Errorf(diag.Infra, "leave the state folder in its place, and its file system mounted, while a run goes on", "the embedded daemon's folder %s is not there any more", d.root)
+}
 
 // Log is the path of the daemon's log.
 func (d *Daemon) Log() string { return d.log }
