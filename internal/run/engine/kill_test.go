@@ -35,7 +35,7 @@ import (
 )
 
 // The fleets that are killed: their sizes, the solves at once, and the distance
-// of the journal events after which the first one is killed.
+// of the first journal events after which the first one is killed.
 const (
 	linkedImages = 24
 	mixedImages  = 6
@@ -79,11 +79,17 @@ func killPoints() []killPoint {
 		{name: "half of the tags", recipe: "linked", epoch: true, method: http.MethodPut, path: put, after: true, waiting: linkedImages / 2},
 		{name: "a late tag", recipe: "linked", method: http.MethodPut, path: "^/v2/REPO/manifests/" + strings.ToLower(testfleet.IDs(linkedImages)[linkedImages-1]) + "$", after: true, waiting: 1},
 	}
-	// A build of the linked recipe writes a hundred events: thirty until the
-	// layers are there, then two or three for each image.
-	for i := range 12 {
+	// The first events come before the layers are there, with readings of the
+	// disk among them; those of an image's publishing are counted by their kind.
+	for i := range 4 {
 		n := 1 + i*eventStride
 		points = append(points, killPoint{name: fmt.Sprintf("event %d", n), recipe: "linked", epoch: i%2 == 1, n: n})
+	}
+	for i, kind := range []journal.Kind{journal.UnitPut, journal.UnitPublished} {
+		for j := range 4 {
+			n := 1 + j*(linkedImages-1)/4 + i
+			points = append(points, killPoint{name: fmt.Sprintf("%s %d", kind, n), recipe: "linked", epoch: j%2 == 1, event: kind, n: n})
+		}
 	}
 	return points
 }
