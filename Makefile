@@ -3,6 +3,8 @@ SHELL := /bin/bash
 GO ?= go
 BIN := bin
 export CGO_ENABLED ?= 0
+# Of everything that is compiled here: what the tests compile, the program is too.
+export GOFLAGS ?= -trimpath
 
 .PHONY: all tools demo lab-demo test race lint cross bench property fuzz deps test-deps clean
 
@@ -20,20 +22,20 @@ test-deps:
 
 .PHONY: $(BIN)/lapstrake
 $(BIN)/lapstrake:
-	$(GO) build -trimpath -o $@ ./cmd/lapstrake
+	$(GO) build -o $@ ./cmd/lapstrake
 
 # Built from the module cache, the daemon does not know its own version.
 BUILDKIT_VERSION = $(shell $(GO) list -m -f '{{.Version}}' github.com/moby/buildkit)
 $(BIN)/buildkitd: go.mod
-	$(GO) build -trimpath -ldflags "-X github.com/moby/buildkit/version.Version=$(BUILDKIT_VERSION)" -o $@ github.com/moby/buildkit/cmd/buildkitd
+	$(GO) build -ldflags "-X github.com/moby/buildkit/version.Version=$(BUILDKIT_VERSION)" -o $@ github.com/moby/buildkit/cmd/buildkitd
 
 $(BIN)/runc: go.mod | deps
-	CGO_ENABLED=1 $(GO) build -trimpath -tags seccomp -o $@ github.com/opencontainers/runc
+	CGO_ENABLED=1 $(GO) build -tags seccomp -o $@ github.com/opencontainers/runc
 
 # The peer of the benchmarks, and what reads bake files; a module of its own, so
 # that nothing else needs it.
 $(BIN)/buildx: bench/peer/go.mod
-	cd bench/peer && $(GO) build -trimpath -o ../../$@ github.com/docker/buildx/cmd/buildx
+	cd bench/peer && $(GO) build -o ../../$@ github.com/docker/buildx/cmd/buildx
 
 demo: deps all
 	@scripts/demo
