@@ -152,6 +152,7 @@ func measurements(full, cold int) []measurement {
 	out = append(out,
 		measurement{"lapstrake-cold", "cold", cold, 4, lapstrake, ""},
 		measurement{"bake-cold", "cold", cold, 4, bake, ""},
+		measurement{"bake-cold", "cold", cold, 8, bake, ""},
 		measurement{"lapstrake-cold-small", "cold", cold, 4, lapstrake, smallBudget})
 	return append(out, measurement{"bake-plain", "plain", 20, 4, bake, ""}, measurement{"bake-plain", "plain", 60, 4, bake, ""})
 }
