@@ -75,6 +75,10 @@ func TestMixed(t *testing.T) {
 			t.Errorf("%s: executed %d times for %d images", s.Name, s.Executed, n)
 		}
 	}
+	// Also the sources that every solve looks up again.
+	if *r.sum.StepsExecuted != *r.sum.StepsDistinct {
+		t.Errorf("%d steps were planned, and %d executed", *r.sum.StepsDistinct, *r.sum.StepsExecuted)
+	}
 	again := w.build(t.Context(), w.fleet(w.recipe("mixed"), "mixed"), engine.Options{})
 	if again.sum.Skipped != n || again.solves != 0 {
 		t.Errorf("again: skipped %d, daemons %d", again.sum.Skipped, again.solves)

@@ -50,6 +50,18 @@ func (l *stepLog) executed(d graph.Digest) bool {
 	return l.ran[d]
 }
 
+// lookedUp says of a source that brought nothing that it was cached: the daemon
+// looks it up in every solve that needs it, and does not say so. Of what is sent
+// or cloned it does not say how much came either: there it is the first time in a
+// run that counts.
+func (l *stepLog) lookedUp(r journal.StepRecord, kind graph.Kind) journal.StepRecord {
+	brought := r.Pulled > 0 || r.Parts[journal.PartPull] > 0 || r.Parts[journal.PartUnpack] > 0
+	if kind.Source() && !brought && r.Error == "" && (kind == graph.KindImage || l.executed(r.Digest)) {
+		r.Cached = true
+	}
+	return r
+}
+
 // failedShared tells whether err is that of a step that does not descend from
 // the base. Such a step has the same digest in the variant and in every solve.
 func failedShared(v *graph.Variant, err error) bool {
@@ -169,7 +181,10 @@ func (s *solveSteps) flush() {
 		t.Stop()
 	}
 	for _, d := range s.order {
-		r := s.last[d]
+		r, step := s.last[d], s.find(d)
+		if step != nil {
+			r = s.e.steps.lookedUp(r, step.Kind)
+		}
 		if r.Completed.IsZero() && r.Error == "" || !s.e.steps.first(r) {
 			continue
 		}
@@ -179,7 +194,7 @@ func (s *solveSteps) flush() {
 		}
 		ev := event(journal.StepDone, s.image, nil)
 		ev.Step, ev.Worker = r.Digest, s.worker
-		if step := s.find(r.Digest); step != nil {
+		if step != nil {
 			ev.Step, data.Kind, data.Shared = step.Digest, step.Kind, !step.BaseBound
 		}
 		ev.Data = encode(data)
