@@ -6,7 +6,7 @@ export CGO_ENABLED ?= 0
 # Of everything that is compiled here: what the tests compile, the program is too.
 export GOFLAGS ?= -trimpath
 
-.PHONY: all tools demo lab-demo test race lint cross bench property fuzz deps test-deps clean
+.PHONY: all tools demo lab-demo test release release-check race lint cross bench property fuzz deps test-deps clean
 
 all: $(BIN)/lapstrake tools
 
@@ -60,6 +60,19 @@ cross:
 		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) build -o /dev/null ./cmd/lapstrake || exit 1; \
 		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) vet ./cmd/... ./internal/... || exit 1; \
 	done
+
+# The files of a release for every platform, in bin/release; nothing is published.
+PLATFORMS ?=
+release: deps
+	@scripts/deps release
+	rm -rf $(BIN)/release
+	scripts/release $(BIN)/release $(PLATFORMS)
+
+# Unpacks what was made, builds a fleet with it where there is no network, and makes
+# the tarball of this machine once more in another place: the bytes must be equal.
+release-check: test-deps release
+	$(GO) build -o $(BIN)/gen ./internal/testfleet/gen
+	cd deploy/release && $(GO) test -count=1 ./...
 
 race: test-deps all $(BIN)/buildx
 	CGO_ENABLED=1 $(GO) test -race ./...
