@@ -11,6 +11,7 @@ import (
 
 	"github.com/rhysd/actionlint"
 	"go.yaml.in/yaml/v4"
+	batch "k8s.io/api/batch/v1"
 )
 
 // TestWorkflow checks the example as GitHub reads workflows: with the action of
@@ -76,29 +77,69 @@ func TestInputs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	script, err := os.ReadFile("../github/build")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var action struct {
 		Inputs map[string]struct{ Description string }
 		Runs   struct {
-			Steps []struct{ Env map[string]string }
+			Steps []struct {
+				Run string
+				Env map[string]string
+			}
 		}
 	}
 	if err := yaml.Unmarshal(data, &action); err != nil {
 		t.Fatal(err)
 	}
-	if len(action.Inputs) < 10 || len(action.Runs.Steps) != 1 {
-		t.Fatalf("read %d inputs, %d steps", len(action.Inputs), len(action.Runs.Steps))
+	if len(action.Inputs) < 10 {
+		t.Fatalf("read %d inputs", len(action.Inputs))
 	}
 	for name := range action.Inputs {
 		variable := "INPUT_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
-		if got := action.Runs.Steps[0].Env[variable]; got != "${{ inputs."+name+" }}" {
-			t.Errorf("%s is %q", variable, got)
+		used := 0
+		for _, step := range action.Runs.Steps {
+			got, ok := step.Env[variable]
+			if !ok {
+				continue
+			}
+			used++
+			if got != "${{ inputs."+name+" }}" {
+				t.Errorf("%s is %q", variable, got)
+			}
+			script, err := os.ReadFile(strings.Replace(step.Run, "${{ github.action_path }}", "../..", 1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Contains(script, []byte("$"+variable)) && !bytes.Contains(script, []byte("${"+variable)) {
+				t.Errorf("%s does not use %s", step.Run, variable)
+			}
 		}
-		if !bytes.Contains(script, []byte("$"+variable)) {
-			t.Errorf("the script does not use %s", variable)
+		if used == 0 {
+			t.Errorf("no step has the input %s", name)
 		}
+	}
+}
+
+// TestRelease checks the workflow that releases, and that it publishes the image
+// which the Job runs.
+func TestRelease(t *testing.T) {
+	path := "../../.github/workflows/release.yml"
+	l, err := actionlint.NewLinter(&bytes.Buffer{}, &actionlint.LinterOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := l.LintFile(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range found {
+		t.Errorf("%v", f)
+	}
+	workflow, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	job := manifests(t, "../kubernetes/job.yaml")["Job/lapstrake"].(*batch.Job)
+	image, _, _ := strings.Cut(job.Spec.Template.Spec.Containers[0].Image, ":")
+	if !bytes.Contains(workflow, []byte("--tag "+image+":")) {
+		t.Errorf("the workflow publishes no %s", image)
 	}
 }
