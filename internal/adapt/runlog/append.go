@@ -63,6 +63,9 @@ func (r *Run) write(e journal.Event) (int64, error) {
 		return 0, r.err
 	}
 	now := time.Now()
+	if r.opts.Now != nil {
+		now = r.opts.Now()
+	}
 	if r.since.IsZero() {
 		r.since = now
 	}

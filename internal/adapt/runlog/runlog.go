@@ -44,6 +44,9 @@ type Options struct {
 	// the Run. The events of earlier starts of the run are not repeated; they
 	// are read with [Read].
 	OnEvent func(journal.Event)
+	// Now says when an event happens; nil means when it is written. A run that is
+	// told of afterwards has the times at which it took place.
+	Now func() time.Time
 }
 
 // Run is a run that this process writes. Its methods may be called
@@ -132,7 +135,7 @@ func makeDir(state, id string) (dir, made string, err error) {
 	}
 	for {
 		if fresh {
-			id = newID(time.Now())
+			id = ID(time.Now())
 		}
 		dir = Dir(state, id)
 		err = os.Mkdir(dir, 0o700)
@@ -226,9 +229,9 @@ func (r *Run) Close() error {
 // idAlphabet has no vowels, so that ids spell nothing.
 const idAlphabet = "bcdfghjklmnpqrstvwxz"
 
-// newID is the id of a run that starts at t: the second in UTC, and where t is
+// ID is the id of a run that starts at t: the second in UTC, and where t is
 // within it in four letters, so that ids sort by time.
-func newID(t time.Time) string {
+func ID(t time.Time) string {
 	t = t.UTC()
 	n := int64(len(idAlphabet))
 	part := int64(t.Nanosecond()) * (n * n * n * n) / int64(time.Second)

@@ -28,6 +28,9 @@ type Summary struct {
 	// Observed is true when another program's builds were recorded, which nobody
 	// planned; Fleet is its command line.
 	Observed bool `json:"observed,omitempty"`
+	// Imported is the file that an observed run was told of by, instead of its
+	// daemon; Fleet is then that file, and nothing vouches for what it says.
+	Imported string `json:"imported,omitempty"`
 	// File is the fleet file's absolute path, Namespace where what is published was
 	// moved to. Runs of earlier versions have no File.
 	File      string `json:"file,omitempty"`

@@ -33,6 +33,9 @@ const (
 	GateWaiver     Code = "gate-waiver"
 	BaseConfig     Code = "base-config"
 
+	ManifestSyntax Code = "manifest-syntax"
+	ManifestValue  Code = "manifest-value"
+
 	BakeSyntax      Code = "bake-syntax"
 	BakeTarget      Code = "bake-target"
 	BakeRecipes     Code = "bake-recipes"
@@ -97,6 +100,9 @@ func Codes() map[Code]string {
 		GateUnknown:    "a claim names a metric or a cell that does not exist, or no cell",
 		GateDuplicate:  "two claims have the same name",
 		GateWaiver:     "a waiver lacks an owner, a reason or an expiry",
+
+		ManifestSyntax: "a line of a build manifest is not a JSON object, or there is none",
+		ManifestValue:  "a field of a build manifest is missing, of another type, or makes no sense",
 
 		BakeSyntax:      "a bake or Compose file does not parse, or bake cannot evaluate it",
 		BakeTarget:      "a bake or Compose file has no targets, or names one that does not exist",
@@ -163,6 +169,9 @@ func Advice() map[Code]string {
 		GateUnknown:    "use the name that is suggested, or give the claim a cell",
 		GateDuplicate:  "rename one of them",
 		GateWaiver:     "say who answers for it, why, and until when",
+
+		ManifestSyntax: "give it the file as it was written; a last line that was cut off can be removed",
+		ManifestValue:  "mend the line, or remove it",
 
 		BakeSyntax:      "mend the line; `docker buildx bake --print` says the same",
 		BakeTarget:      "use the name that is suggested",

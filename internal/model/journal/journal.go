@@ -92,6 +92,9 @@ type RunData struct {
 	// Observed runs were not planned: another program's builds were recorded.
 	// Fleet is then its command line.
 	Observed bool `json:"observed,omitempty"`
+	// Imported is the file that an observed run was told of by: no daemon was seen,
+	// so that its steps, its bytes and its disk are not known. Fleet is then the file.
+	Imported string `json:"imported,omitempty"`
 	// File is the fleet file's absolute path, Namespace where the run moved what it
 	// publishes to. Runs of earlier versions have no File.
 	File      string `json:"file,omitempty"`

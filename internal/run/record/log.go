@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/runlog"
 	"github.com/lapstrake/lapstrake/internal/decide/summary"
@@ -23,14 +24,15 @@ type log struct {
 	err error // the first
 }
 
-// newLog begins a run. The secrets never reach it.
-func newLog(state string, secrets []string) (*log, error) {
+// newLog begins a run, with the id and the clock if it has its own. The secrets
+// never reach it.
+func newLog(state, id string, clock func() time.Time, secrets []string) (*log, error) {
 	l := &log{sum: summary.New()}
-	run, err := runlog.Options{OnEvent: func(e journal.Event) {
+	run, err := runlog.Options{Now: clock, OnEvent: func(e journal.Event) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		summary.Fold(l.sum, e)
-	}}.Create(state, "")
+	}}.Create(state, id)
 	if err != nil {
 		return nil, err
 	}

@@ -171,7 +171,7 @@ func (r *recorder) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.log, err = newLog(r.o.State, secrets(r.o.Env)); err != nil {
+	if r.log, err = newLog(r.o.State, "", nil, secrets(r.o.Env)); err != nil {
 		return err
 	}
 	var holds int64

@@ -24,7 +24,7 @@ import (
 
 func testLog(t *testing.T) *log {
 	t.Helper()
-	l, err := newLog(t.TempDir(), nil)
+	l, err := newLog(t.TempDir(), "", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

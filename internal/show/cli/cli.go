@@ -127,7 +127,7 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return diag.Errorf(diag.Usage, "see `"+c.CommandPath()+" --help`", "%w", err)
 	})
-	root.AddCommand(a.initCommand(), a.planCommand(), a.lintCommand(), a.buildCommand(), a.verifyCommand(), a.historyCommand(), a.mirrorCommand(), a.runsCommand(), a.showCommand(), a.reportCommand(), a.imagesCommand(), a.retentionCommand(), a.explainCommand(), a.diffCommand(), a.recordCommand(), a.labCommand(), a.pruneCommand(), a.doctorCommand(), a.workerCommand(), a.registryCommand(), a.completionCommand())
+	root.AddCommand(a.initCommand(), a.planCommand(), a.lintCommand(), a.buildCommand(), a.verifyCommand(), a.historyCommand(), a.mirrorCommand(), a.runsCommand(), a.showCommand(), a.reportCommand(), a.imagesCommand(), a.retentionCommand(), a.explainCommand(), a.diffCommand(), a.recordCommand(), a.importCommand(), a.labCommand(), a.pruneCommand(), a.doctorCommand(), a.workerCommand(), a.registryCommand(), a.completionCommand())
 	a.complete(root)
 	root.Args = oneOf(root)
 	return root

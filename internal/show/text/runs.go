@@ -70,6 +70,9 @@ func Runs(w io.Writer, runs []Run, o Options) error {
 			if fleet = s.Fleet; s.Observed {
 				fleet = "observed: " + fleet
 			}
+			if s.Imported != "" {
+				fleet = "imported: " + s.Imported
+			}
 		}
 		row(mark, r.ID, state, images, took, fleet)
 	}

@@ -46,7 +46,10 @@ func Show(w io.Writer, s *summary.Summary, o Options) error {
 // about says which run it was.
 func about(g *page, s *summary.Summary) {
 	g.line(bold, "run "+s.Run)
-	if s.Observed {
+	if s.Imported != "" {
+		g.para(plain, "manifest  ", s.Imported)
+		g.para(plain, "observed  ", "builds of another program, as its own manifest tells of them, which nothing attests: steps, cache, disk and bytes are not known")
+	} else if s.Observed {
 		g.para(plain, "command   ", s.Fleet)
 		g.para(plain, "observed  ", "builds of another program, as its daemon saw them; nothing was planned")
 	} else {

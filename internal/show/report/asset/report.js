@@ -148,7 +148,7 @@
     const s = run.summary, sec = section("why", "What was done, and why", "Decisions");
     if (run.reasons && run.reasons.length) sec.body.append(table("", [["Action"], ["Images", "num"], ["Because"], ["", "wide"]],
       run.reasons.map(r => [r.action, count(r.images), prose(r.meaning || r.code), h("code", {class: "soft"}, r.code)])));
-    else sec.body.append(h("p", {class: "soft"}, s.observed ? "These builds are another program's; nobody planned them." : "The run kept no plan."));
+    else sec.body.append(h("p", {class: "soft"}, s.imported ? `These builds are another program's, as its manifest ${s.imported} tells of them. Nothing attests it; steps, cache, disk and bytes are not known.` : s.observed ? "These builds are another program's; nobody planned them." : "The run kept no plan."));
     for (const f of s.failures || []) {
       sec.body.append(h("div", {class: "problem"},
         h("strong", {}, `${counted(f.images.length, "image")} failed` + (f.step ? " in " + f.step : "")), h("p", {class: "mono"}, f.cause), f.help && h("p", {}, f.help),
