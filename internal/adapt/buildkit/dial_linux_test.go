@@ -27,6 +27,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/run/worker/workertest"
+	"github.com/lapstrake/lapstrake/internal/testfleet"
 )
 
 // programs are those that a shim stands for.
@@ -113,13 +114,13 @@ func TestDialByProgram(t *testing.T) {
 			if host == "--" {
 				host = name[len(name)-2]
 			}
-			if len(processes(host)) == 0 {
+			if len(testfleet.Processes(host)) == 0 {
 				t.Fatalf("no process has the argument %q: the test is blind", host)
 			}
 			if err := c.Close(); err != nil {
 				t.Error(err)
 			}
-			eventually(t, "the program ends with the connection", func() bool { return len(processes(host)) == 0 })
+			testfleet.Await(t, "the program ends with the connection", func() bool { return len(testfleet.Processes(host)) == 0 })
 		})
 	}
 }
@@ -158,7 +159,7 @@ func TestDialByProgramThatFails(t *testing.T) {
 			if lost := errors.Is(err, buildkit.ErrLost); lost != (tt.mode == "fail") {
 				t.Errorf("lost %v: %v", lost, err)
 			}
-			eventually(t, "the program ends", func() bool { return len(processes("builder")) == 0 })
+			testfleet.Await(t, "the program ends", func() bool { return len(testfleet.Processes("builder")) == 0 })
 		})
 	}
 }
@@ -172,13 +173,13 @@ func TestProgramIsKilled(t *testing.T) {
 	done := make(chan error, 1)
 	def := marshal(t, sh(box(), "sleep "+arg+" & sleep "+arg))
 	go func() { done <- solveIn(t.Context(), s, def) }()
-	eventually(t, "the step runs", func() bool { return len(processes(arg)) >= 2 })
-	kill(t, processes("killed-host"))
+	testfleet.Await(t, "the step runs", func() bool { return len(testfleet.Processes(arg)) >= 2 })
+	kill(t, testfleet.Processes("killed-host"))
 	if err := <-done; !errors.Is(err, buildkit.ErrLost) {
 		t.Errorf("the solve ended with %v", err)
 	}
 	// The daemon gives up a solve whose client is gone.
-	eventually(t, "the step ends", func() bool { return len(processes(arg)) == 0 })
+	testfleet.Await(t, "the step ends", func() bool { return len(testfleet.Processes(arg)) == 0 })
 }
 
 // authority is a certificate that signs others.

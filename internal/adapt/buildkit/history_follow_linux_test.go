@@ -20,6 +20,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 	"github.com/lapstrake/lapstrake/internal/run/worker"
 	"github.com/lapstrake/lapstrake/internal/run/worker/workertest"
+	"github.com/lapstrake/lapstrake/internal/testfleet"
 )
 
 // seen is what an observer was told, by ref.
@@ -134,7 +135,7 @@ func TestFollow(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	gave := make(chan error, 1)
 	go func() { gave <- foreign(ctx, t, d.Addr(), "left", st("sleep 3456"), dirs) }()
-	eventually(t, "the step of the client that leaves runs", func() bool { return len(processes("3456")) > 0 })
+	testfleet.Await(t, "the step of the client that leaves runs", func() bool { return len(testfleet.Processes("3456")) > 0 })
 	cancel()
 	if err := <-gave; err == nil {
 		t.Fatal("a cancelled solve succeeded")
@@ -154,7 +155,7 @@ func TestFollow(t *testing.T) {
 	}
 	// What another Follower finds is not its own, but it cleans up.
 	f, later := follow(t, c)
-	eventually(t, "the history is empty", func() bool {
+	testfleet.Await(t, "the history is empty", func() bool {
 		h, err := c.History(t.Context())
 		return err == nil && h.Entries == 0
 	})
@@ -204,8 +205,8 @@ func TestFollowDaemonLost(t *testing.T) {
 	f, s := follow(t, c)
 	gave := make(chan error, 1)
 	go func() { gave <- foreign(t.Context(), t, d.Addr(), "lost", sh(box(), "sleep 3457"), dirs) }()
-	eventually(t, "the step runs", func() bool { return len(processes("3457")) > 0 })
-	eventually(t, "the build was seen", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.began) == 1 })
+	testfleet.Await(t, "the step runs", func() bool { return len(testfleet.Processes("3457")) > 0 })
+	testfleet.Await(t, "the build was seen", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.began) == 1 })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel() // kills at once
 	if err := d.Stop(ctx); err != nil {
@@ -232,7 +233,7 @@ func TestFollowDrainEnds(t *testing.T) {
 	gave := make(chan error, 1)
 	go func() { gave <- foreign(ctx, t, d.Addr(), "long", sh(box(), "sleep 3458"), dirs) }()
 	defer func() { cancel(); <-gave }()
-	eventually(t, "the step runs", func() bool { return len(processes("3458")) > 0 })
+	testfleet.Await(t, "the step runs", func() bool { return len(testfleet.Processes("3458")) > 0 })
 	soon, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer stop()
 	if err := f.Drain(soon); diag.KindOf(err) != diag.Interrupted {

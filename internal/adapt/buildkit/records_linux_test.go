@@ -11,6 +11,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
 	"github.com/lapstrake/lapstrake/internal/run/worker"
 	"github.com/lapstrake/lapstrake/internal/run/worker/workertest"
+	"github.com/lapstrake/lapstrake/internal/testfleet"
 )
 
 func list(t *testing.T, c *buildkit.Client) map[string]buildkit.Record {
@@ -51,7 +52,7 @@ func TestReleaseExactly(t *testing.T) {
 		}
 		// The daemon lets go of a solve's results a moment after its answer.
 		now := map[string]buildkit.Record{}
-		eventually(t, "the solve's records are free", func() bool {
+		testfleet.Await(t, "the solve's records are free", func() bool {
 			now = list(t, c)
 			for _, r := range now {
 				if r.InUse {

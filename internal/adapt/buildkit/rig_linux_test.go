@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/moby/buildkit/client/llb"
 
@@ -191,33 +190,4 @@ func kill(t *testing.T, pids []string) {
 
 func secret(id, file, env string) []fleet.Secret {
 	return []fleet.Secret{{ID: id, File: file, Env: env}}
-}
-
-// processes lists the ids of processes that have the argument, which must be
-// unique to the test. Those that ended and wait to be reaped do not count.
-func processes(arg string) []string {
-	var out []string
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
-	for _, d := range dirs {
-		data, _ := os.ReadFile(d + "/cmdline")
-		if slices.Contains(strings.Split(string(data), "\x00"), arg) {
-			out = append(out, filepath.Base(d))
-		}
-	}
-	return out
-}
-
-// eventually waits for a state that another process brings about.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.After(30 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("never: %s", what)
-		}
-	}
 }

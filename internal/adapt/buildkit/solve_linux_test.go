@@ -296,7 +296,7 @@ func TestCancelReachesTheDaemon(t *testing.T) {
 				_, err := s.Solve(ctx, plan.Job{Definition: marshal(t, sh(box(), "sleep "+arg))}, new(records).add)
 				done <- err
 			}()
-			eventually(t, "the step runs", func() bool { return len(processes(arg)) > 0 })
+			testfleet.Await(t, "the step runs", func() bool { return len(testfleet.Processes(arg)) > 0 })
 			stop()
 			err := <-done
 			for _, want := range tt.want {
@@ -307,7 +307,7 @@ func TestCancelReachesTheDaemon(t *testing.T) {
 			if diag.KindOf(err) != diag.Interrupted {
 				t.Errorf("kind %v of %v", diag.KindOf(err), err)
 			}
-			eventually(t, "the step's process ends", func() bool { return len(processes(arg)) == 0 })
+			testfleet.Await(t, "the step's process ends", func() bool { return len(testfleet.Processes(arg)) == 0 })
 		})
 	}
 }
@@ -350,7 +350,7 @@ func TestDaemonDies(t *testing.T) {
 		_, err := s.Solve(t.Context(), plan.Job{Definition: marshal(t, sh(box(), "sleep "+arg))}, new(records).add)
 		done <- err
 	}()
-	eventually(t, "the step runs", func() bool { return len(processes(arg)) > 0 })
+	testfleet.Await(t, "the step runs", func() bool { return len(testfleet.Processes(arg)) > 0 })
 	syscall.Kill(d.PID(), syscall.SIGKILL)
 	err := <-done
 	if !errors.Is(err, buildkit.ErrLost) || diag.KindOf(err) != diag.Infra {

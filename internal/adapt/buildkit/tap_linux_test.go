@@ -19,6 +19,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/run/worker"
 	"github.com/lapstrake/lapstrake/internal/run/worker/workertest"
+	"github.com/lapstrake/lapstrake/internal/testfleet"
 )
 
 // tap opens a second address of a daemon of the test's own. What passed is read
@@ -96,12 +97,12 @@ func TestTapPasses(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	gave := make(chan error, 1)
 	go func() { gave <- foreign(ctx, t, addr, "left", sh(box(), "sleep 3459"), dirs) }()
-	eventually(t, "the step runs", func() bool { return len(processes("3459")) > 0 })
+	testfleet.Await(t, "the step runs", func() bool { return len(testfleet.Processes("3459")) > 0 })
 	cancel()
 	if err := <-gave; err == nil {
 		t.Error("a cancelled solve succeeded")
 	}
-	eventually(t, "the step is stopped", func() bool { return len(processes("3459")) == 0 })
+	testfleet.Await(t, "the step is stopped", func() bool { return len(testfleet.Processes("3459")) == 0 })
 	if began, ended := closed(); began != 0 || len(ended) != 0 {
 		t.Errorf("%d prunes began, %+v ended", began, ended)
 	}

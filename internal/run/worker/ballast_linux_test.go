@@ -68,7 +68,7 @@ func fill(t *testing.T, dir string) {
 // without copies of folders and what is being written.
 func unused(t *testing.T, c *buildkit.Client, all bool) (ids []string) {
 	t.Helper()
-	eventually(t, "no record is in use", func() bool {
+	testfleet.Await(t, "no record is in use", func() bool {
 		recs, err := c.Records(t.Context())
 		if err != nil {
 			t.Fatal(err)

@@ -24,6 +24,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/plan"
 	"github.com/lapstrake/lapstrake/internal/run/worker"
 	"github.com/lapstrake/lapstrake/internal/run/worker/workertest"
+	"github.com/lapstrake/lapstrake/internal/testfleet"
 )
 
 func TestMain(m *testing.M) {
@@ -68,34 +69,6 @@ func traces(state string) []string {
 		out = append(out, "folder "+filepath.Join(state, "run"))
 	}
 	return out
-}
-
-// running lists processes that have the argument, zombies left out: those have
-// no arguments any more.
-func running(arg string) []string {
-	var out []string
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
-	for _, d := range dirs {
-		data, _ := os.ReadFile(d + "/cmdline")
-		if slices.Contains(strings.Split(string(data), "\x00"), arg) {
-			out = append(out, filepath.Base(d))
-		}
-	}
-	return out
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.After(30 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("never: %s", what)
-		}
-	}
 }
 
 // solving starts a solve whose one step runs a line of shell in a file system
@@ -161,7 +134,7 @@ func sleeping(t *testing.T, d *worker.Daemon, arg string) <-chan error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the step runs", func() bool { return len(running(arg)) >= 2 })
+	testfleet.Await(t, "the step runs", func() bool { return len(testfleet.Processes(arg)) >= 2 })
 	return done
 }
 
@@ -198,7 +171,7 @@ func TestStopLeavesNothing(t *testing.T) {
 	if left := traces(state); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
-	if left := running(arg); len(left) > 0 {
+	if left := testfleet.Processes(arg); len(left) > 0 {
 		t.Errorf("the step's processes %v run on", left)
 	}
 	again := start(t, state)
@@ -230,7 +203,7 @@ func TestStopOfAHungDaemon(t *testing.T) {
 	if err := d.Alive(t.Context()); diag.KindOf(err) != diag.Infra || !strings.Contains(err.Error(), "it was stopped") {
 		t.Errorf("alive: kind %v of %v", diag.KindOf(err), err)
 	}
-	if left := append(traces(state), running(arg)...); len(left) > 0 {
+	if left := append(traces(state), testfleet.Processes(arg)...); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
 }
@@ -244,7 +217,7 @@ func TestKilledDaemonTakesItsStepsAlong(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-d.Died()
-	if left := running(arg); len(left) > 0 {
+	if left := testfleet.Processes(arg); len(left) > 0 {
 		t.Errorf("the step's processes %v run on", left)
 	}
 	if err := d.Err(); diag.KindOf(err) != diag.Infra || !strings.Contains(fmt.Sprint(err), "killed") || !strings.Contains(diag.HelpOf(err), d.Log()) {
@@ -362,7 +335,7 @@ func owner(t *testing.T, state, arg string) (*exec.Cmd, int) {
 	if _, err := fmt.Fscanf(out, "pid %d\n", &pid); err != nil {
 		t.Fatalf("the program did not start a daemon: %v", err)
 	}
-	eventually(t, "the step runs", func() bool { return len(running(arg)) >= 2 })
+	testfleet.Await(t, "the step runs", func() bool { return len(testfleet.Processes(arg)) >= 2 })
 	return cmd, pid
 }
 
@@ -399,12 +372,12 @@ func TestKilledTenTimes(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		eventually(t, "the steps run", func() bool { return len(running(arg)) == len(solves) })
+		testfleet.Await(t, "the steps run", func() bool { return len(testfleet.Processes(arg)) == len(solves) })
 		if err := syscall.Kill(d.PID(), syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		<-d.Died()
-		if left := running(arg); len(left) > 0 {
+		if left := testfleet.Processes(arg); len(left) > 0 {
 			t.Errorf("round %d: the steps' processes %v run on", round, left)
 		}
 		if err := d.Alive(t.Context()); diag.KindOf(err) != diag.Infra || !strings.Contains(err.Error(), "killed") {
@@ -434,9 +407,9 @@ func TestKilledProgramTakesItsDaemonAlong(t *testing.T) {
 	cmd.Process.Kill()
 	cmd.Wait()
 	// Nobody but the kernel does this.
-	eventually(t, "the daemon and its step end", func() bool {
+	testfleet.Await(t, "the daemon and its step end", func() bool {
 		_, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid)) // a zombie has none
-		return len(running(arg)) == 0 && err != nil
+		return len(testfleet.Processes(arg)) == 0 && err != nil
 	})
 	d := start(t, state)
 	if err := d.Stop(context.Background()); err != nil {
@@ -464,7 +437,7 @@ func TestStartClearsWhatWasLeft(t *testing.T) {
 			ended := make(chan error, 1)
 			go func() { ended <- old.Wait() }()
 			t.Cleanup(func() { old.Process.Kill() })
-			eventually(t, "the old daemon answers", func() bool {
+			testfleet.Await(t, "the old daemon answers", func() bool {
 				c, err := buildkit.Dial(t.Context(), "unix://"+socket, buildkit.Options{})
 				if err == nil {
 					c.Close()
@@ -475,7 +448,7 @@ func TestStartClearsWhatWasLeft(t *testing.T) {
 			if _, err := sleeper(t.Context(), "unix://"+socket, t.TempDir(), arg); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the step runs", func() bool { return len(running(arg)) >= 2 })
+			testfleet.Await(t, "the step runs", func() bool { return len(testfleet.Processes(arg)) >= 2 })
 			if killed {
 				old.Process.Kill()
 				ended <- <-ended
@@ -487,7 +460,7 @@ func TestStartClearsWhatWasLeft(t *testing.T) {
 			if err := unix.Mount("none", at, "tmpfs", 0, ""); err != nil {
 				t.Fatal(err)
 			}
-			if len(running(arg)) == 0 || !slices.ContainsFunc(traces(state), func(s string) bool { return strings.HasPrefix(s, "mount ") }) {
+			if len(testfleet.Processes(arg)) == 0 || !slices.ContainsFunc(traces(state), func(s string) bool { return strings.HasPrefix(s, "mount ") }) {
 				t.Fatalf("nothing was left, but %q: the test is blind", traces(state))
 			}
 
@@ -495,7 +468,7 @@ func TestStartClearsWhatWasLeft(t *testing.T) {
 			if err := <-ended; err == nil || !strings.Contains(err.Error(), "killed") {
 				t.Errorf("the old daemon ended with %v", err)
 			}
-			if left := running(arg); len(left) > 0 {
+			if left := testfleet.Processes(arg); len(left) > 0 {
 				t.Errorf("the step's processes %v run on", left)
 			}
 			if mounts, _ := os.ReadFile("/proc/self/mountinfo"); strings.Contains(string(mounts), state) {
