@@ -229,3 +229,18 @@ func TestManyImages(t *testing.T) {
 	b.want(firstRow, "django__django-19998")
 	t.Logf("from navigation to ready: %s ms", b.value(opened))
 }
+
+// TestExperiment opens the page of an experiment, and asks for what its causes say.
+func TestExperiment(t *testing.T) {
+	b := open(t, report.OfLab(experimentReport()))
+	b.want(`document.querySelector("h1").textContent`, "bump: PASS")
+	b.want(`document.querySelector("#causes h3").textContent`, "wallSeconds, cold: mixed")
+	row := func(n int) string {
+		return fmt.Sprintf(`[...document.querySelectorAll("#causes tbody tr")[%d].children].map(c => c.textContent).join("|")`, n)
+	}
+	b.want(row(0), "agent|+10 min|+20 min|+15 min|70 %")
+	b.want(row(1), "sdk|+5 min|+15 min|+10 min|20 %")
+	b.want(row(2), "agent with sdk|+10 min|||10 %")
+	b.want(row(3), "all together|+25 min|||")
+	b.want(`document.querySelector("#causes p").textContent`, "disk cliff: with twice the disk the time comes back")
+}

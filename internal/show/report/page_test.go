@@ -5,8 +5,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lapstrake/lapstrake/internal/decide/answer"
+	"github.com/lapstrake/lapstrake/internal/decide/attribute"
+	"github.com/lapstrake/lapstrake/internal/decide/gate"
+	"github.com/lapstrake/lapstrake/internal/decide/metric"
 	"github.com/lapstrake/lapstrake/internal/decide/summary"
 	"github.com/lapstrake/lapstrake/internal/decide/timeline"
+	"github.com/lapstrake/lapstrake/internal/model/experiment"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 	"github.com/lapstrake/lapstrake/internal/show/report"
@@ -72,4 +77,23 @@ func fleetPage(n int) *report.Page {
 	s.DiskCurve = nil
 	r.Summary = s
 	return &report.Page{V: report.Version, Title: "Run " + r.ID + " of " + r.Fleet, Run: r}
+}
+
+// experimentReport is an experiment of two factors that mean more together.
+func experimentReport() *answer.Report {
+	return &answer.Report{
+		V: answer.Version, Experiment: "bump", Digest: "sha256:0a1b2c", Status: gate.Pass, Tally: answer.Tally{Planned: 4, Counted: 4},
+		Causes: []*answer.Attribution{{
+			Metric: "wallSeconds", Unit: metric.Seconds, Temperature: experiment.Cold, Order: []string{"agent", "sdk"}, Margin: 12,
+			Answer: attribute.Answer{
+				Verdict: attribute.Mixed, Sentence: "agent (+10 min) and sdk (+5 min) change it alone, and together it is +25 min, not the sum +15 min", Total: 1500,
+				Factors: []attribute.Factor{{Name: "agent", Alone: 600, Last: 1200, Shapley: 900}, {Name: "sdk", Alone: 300, Last: 900, Shapley: 600}},
+				Terms:   []attribute.Term{{Set: 1, Value: 600, Share: 0.7}, {Set: 2, Value: 300, Share: 0.2}, {Set: 3, Value: 600, Share: 0.1}},
+			},
+			Amplifier: &answer.Amplifier{Amplification: attribute.Amplification{Cause: attribute.DiskCliff, Sentence: "disk cliff: with twice the disk the time comes back"}},
+		}},
+		Grid: answer.Grid{Metric: "wallSeconds", Unit: metric.Seconds, Temperatures: []experiment.Temperature{experiment.Cold}, Rows: []answer.GridRow{
+			{Setting: "old", Cells: []*answer.GridCell{{Value: new(float64)}}}}},
+		Misses: []answer.Missed{}, Searches: []answer.Strip{}, Gates: []answer.Gated{}, Findings: []gate.Finding{}, Predictions: []answer.Predicted{}, Replay: "lapstrake lab report",
+	}
 }

@@ -548,6 +548,7 @@
       h("p", {class: "soft"}, `${count(t.counted)} of ${counted(t.planned, "trial")} count` + (t.contaminated ? `, ${count(t.contaminated)} are contaminated` : "") + (t.missing ? `, ${count(t.missing)} are missing` : "") + " · " + short(lab.digest)),
       ...told.map(c => h("p", {}, h("strong", {}, `${c.metric}, ${c.temperature}: `), c.sentence)), still.length > 0 && h("p", {class: "soft"}, "Nothing changes " + still.map(c => `${c.metric} (${c.temperature})`).join(", ") + "."), ...(lab.notAsked || []).map(n => h("p", {class: "soft"}, n)))];
     out.push(grid());
+    if (told.some(c => c.terms || c.amplifier)) out.push(causes(told));
     if (lab.findings.length) out.push(gates());
     if (lab.searches.length) out.push(searches());
     for (const [i, m] of lab.misses.entries()) out.push(misses(m.report, 0, "misses-" + i, "Why steps of " + m.cell + " were not cached"));
@@ -572,6 +573,21 @@
       return [h("strong", {}, (c.censored ? "≥ " : "") + value(g.unit, c.value)), c.high > c.low && h("span", {class: "soft small"}, ` ${value(g.unit, c.low)} to ${value(g.unit, c.high)}`), h("span", {class: "track", "aria-hidden": "true"}, bar), h("div", {class: "soft small"}, counted((c.trials || []).length, "trial") + (c.contaminated ? `, ${c.contaminated} left out` : ""))];
     };
     sec.body.append(table("A bar is the share of the largest value", [["Setting"], ...g.temperatures.map(t => [t, "heat"])], g.rows.map(r => [r.setting || "as it is", ...r.cells.map(cell)])));
+    return sec.body;
+  }
+
+  // causes says what each factor does to what changed, alone and with the others.
+  function causes(told) {
+    const sec = section("causes", "What each factor does", "Causes");
+    for (const c of told.filter(c => c.terms || c.amplifier)) {
+      const effect = v => v == null ? "" : v === 0 ? "0" : signed(v, x => value(c.unit, x)), share = v => v == null ? "" : (100 * v).toFixed(0) + " %";
+      const names = set => c.order.filter((_, i) => set >> i & 1), size = set => names(set).length, alone = (c.terms || []).filter(t => size(t.set) === 1), shareOf = name => (alone.find(t => names(t.set)[0] === name) || {}).share;
+      const rows = (c.factors || []).map(f => [f.name, effect(f.alone), effect(f.last), effect(f.shapley), share(shareOf(f.name))])
+        .concat((c.terms || []).filter(t => size(t.set) > 1 && Math.abs(t.value) > c.margin).map(t => [names(t.set).join(" with "), effect(t.value), "", "", share(t.share)]));
+      if (rows.length) rows.push(["all together", effect(c.total), "", "", ""]);
+      sec.body.append(h("h3", {}, `${c.metric}, ${c.temperature}: ${c.verdict}`), rows.length ? table("Alone: when nothing else is new. Last: when all else is. Fair: its share of the total", [["Factor"], ["Alone", "num"], ["Last", "num"], ["Fair", "num"], ["Of the variation", "num"]], rows) : null,
+        c.amplifier && h("p", {class: "soft"}, c.amplifier.lacks ? "The disk: " + c.amplifier.lacks + "." : c.amplifier.sentence));
+    }
     return sec.body;
   }
 
