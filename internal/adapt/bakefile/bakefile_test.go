@@ -97,7 +97,7 @@ func unpack(t *testing.T, path string) *archive {
 // outcome is the fleet with its notes as JSON, or every problem.
 func (a *archive) outcome(t *testing.T) string {
 	t.Helper()
-	options := Options{Outline: dockerfile.ReadOutline, Base: fleetfile.BaseReference, Tag: fleetfile.TagReference}
+	options := Options{Outline: dockerfile.ReadOutline, From: dockerfile.FromName, Base: fleetfile.BaseReference, Tag: fleetfile.TagReference}
 	f, err := Load(t.Context(), a.request, options)
 	var out string
 	var l diag.List

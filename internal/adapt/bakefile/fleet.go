@@ -21,6 +21,9 @@ import (
 type Options struct {
 	// Outline reads a Dockerfile; positions call it by the name.
 	Outline func(name string, text []byte) (*graph.Outline, error)
+	// From is what a FROM of a Dockerfile names that says text, for a build with
+	// these arguments.
+	From func(o *graph.Outline, text string, args map[string]string, platform string) (string, error)
 	// Base and Tag give references their full form, or say what is wrong with them
 	// and what to do.
 	Base, Tag func(ref string) (full, help string, err error)
@@ -39,7 +42,8 @@ type Fleet struct {
 // Load resolves the targets that are asked for and makes a fleet of them: each
 // target is an image with its name as its id. They must share one recipe, which
 // is the Dockerfile, its contexts and all that is not an argument, a label, a tag
-// or the base; the base is the argument that the first FROM takes its image from.
+// or the base; the base is the image that the FROM comes to which the target's stage
+// begins with, by the target's arguments and contexts.
 //
 // Every problem is reported at once, as a [diag.List]; see [Resolve] for other
 // errors.
@@ -97,6 +101,7 @@ func (m *maker) fleet() (*Fleet, error) {
 		im := fleet.Image{ID: t.Name, Tags: m.tagsOf(t), Args: given(t.Args), Labels: given(t.Labels), Pos: m.places.of(t.Name, "")}
 		delete(im.Args, epochArg)
 		m.base(t, p, &im)
+		m.join(p)
 		fl.Images = append(fl.Images, im)
 		m.offers(t, fl)
 	}
@@ -151,7 +156,7 @@ func common(images []fleet.Image, of func(*fleet.Image) *map[string]string) map[
 	return shared
 }
 
-// part finds or makes the part that a target belongs to.
+// part is the part that a target makes alone.
 func (m *maker) part(t *Target) *part {
 	p := &part{recipe: fleet.Recipe{Target: t.Target, Contexts: m.contexts(t), Network: network(t.Network)}, output: m.output(t), platform: m.platform(t), inline: t.DockerfileInline}
 	p.recipe.Context = m.abs(t.Context)
@@ -164,15 +169,19 @@ func (m *maker) part(t *Target) *part {
 			m.problem(diag.BakeUnsupported, t, "args", "give it seconds since 1970", "target %s: %s=%s is not a number of seconds", t.Name, epochArg, p.epoch)
 		}
 	}
+	p.names = []string{t.Name}
+	return p
+}
+
+// join adds a part to the one that is the same, or as another one.
+func (m *maker) join(p *part) {
 	for _, q := range m.parts {
 		if q.same(p) {
-			q.names = append(q.names, t.Name)
-			return q
+			q.names = append(q.names, p.names...)
+			return
 		}
 	}
-	p.names = []string{t.Name}
 	m.parts = append(m.parts, p)
-	return p
 }
 
 func network(mode string) string {
@@ -188,6 +197,7 @@ func (p *part) aspects() []aspect {
 	return []aspect{
 		{"dockerfile", p.recipe.Dockerfile}, {"dockerfile-inline", p.inline}, {"context", p.recipe.Context}, {"target", p.recipe.Target},
 		{"contexts", p.recipe.Contexts}, {"network", p.recipe.Network}, {"platforms", p.platform}, {"output", p.output}, {epochArg, p.epoch},
+		{"args", p.recipe.BaseArg}, // one takes its base from there, the other from a context
 	}
 }
 
@@ -230,7 +240,8 @@ func (m *maker) dockerfile(t *Target) string {
 	return filepath.Join(m.abs(t.Context), filepath.FromSlash(t.Dockerfile))
 }
 
-// base finds the argument that holds the base, and its value.
+// base finds the image that a target is built on, and what holds it: the value of
+// an argument, a named context, or what FROM says itself.
 func (m *maker) base(t *Target, p *part, im *fleet.Image) {
 	outline := m.outline(t, p)
 	if outline == nil {
@@ -241,25 +252,66 @@ func (m *maker) base(t *Target, p *part, im *fleet.Image) {
 		m.problem(diag.BakeBase, t, "target", "name a stage of the Dockerfile", "target %s: the Dockerfile has no stage %s", t.Name, p.recipe.Target)
 		return
 	}
-	const help = "a fleet's base is the value of one build argument: write ARG BASE_IMAGE before the first FROM and FROM ${BASE_IMAGE}, and give each target its args = { BASE_IMAGE = \"...\" }"
-	if base.Arg == "" {
-		m.problem(diag.BakeBase, t, "args", help, "target %s is built FROM %s (%s), which is not one build argument", t.Name, base.From, base.Pos)
+	ref, err := m.opt.From(outline, base.From, im.Args, p.platform)
+	switch {
+	case err != nil:
+		m.problem(diag.BakeBase, t, "args", "mend the FROM, or its arguments", "target %s is built FROM %s (%s): %v", t.Name, base.From, base.Pos, err)
 		return
-	}
-	ref, ok := im.Args[base.Arg]
-	if delete(im.Args, base.Arg); !ok {
-		ref = base.Standard
-	}
-	if ref == "" {
+	case ref == "" && base.Arg != "":
+		p.recipe.BaseArg = base.Arg
 		m.problem(diag.BakeBase, t, "args", "give it args = { "+base.Arg+" = \"...\" }", "target %s gives no value for the base argument %s (%s)", t.Name, base.Arg, base.Pos)
 		return
 	}
+	where, from := "args", base.From
+	context, named := p.context(ref)
+	for _, stage := range base.Stages { // a context stands in the place of a stage, too
+		if at, ok := p.context(stage); ok {
+			context, named, from, ref = at, ok, stage, stage
+			break
+		}
+	}
+	image, isImage := strings.CutPrefix(context, "docker-image://")
+	switch {
+	case named && !isImage:
+		m.problem(diag.BakeBase, t, "contexts", "give it an image: contexts = { "+ref+" = \"docker-image://...\" }", "target %s is built FROM the context %s (%s), which is no image", t.Name, ref, base.Pos)
+		return
+	case named:
+		where, ref, p.recipe.BaseFrom = "contexts", image, from
+	case base.Arg != "":
+		delete(im.Args, base.Arg)
+		p.recipe.BaseArg = base.Arg
+	case ref == "scratch":
+		m.problem(diag.BakeBase, t, "target", "give the Dockerfile a base, or build the image alone, with bake", "target %s is built FROM scratch (%s), which is no base", t.Name, base.Pos)
+		return
+	default:
+		p.recipe.BaseFrom = base.From
+	}
 	full, how, err := m.opt.Base(ref)
 	if err != nil {
-		m.problem(diag.FleetReference, t, "args", how, "the base %q of target %s %v", ref, t.Name, err)
+		m.problem(diag.FleetReference, t, where, how, "the base %q of target %s %v", ref, t.Name, err)
 		return
 	}
-	p.recipe.BaseArg, im.Base = base.Arg, full
+	im.Base = full
+}
+
+// context takes the context out of a part that stands in the place of an image or
+// a stage.
+func (p *part) context(image string) (at string, ok bool) {
+	for name := range p.recipe.Contexts {
+		if shortest(name) == shortest(image) {
+			at, ok = p.recipe.Contexts[name], true
+			delete(p.recipe.Contexts, name)
+		}
+	}
+	if len(p.recipe.Contexts) == 0 {
+		p.recipe.Contexts = nil
+	}
+	return at, ok
+}
+
+// shortest is the form of a reference by which the front end knows a context.
+func shortest(ref string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(ref, "docker.io/"), "library/"), ":latest")
 }
 
 // outline reads the Dockerfile of a target once; nil when it cannot be read, for

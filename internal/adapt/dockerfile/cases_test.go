@@ -26,6 +26,7 @@ type testCase struct {
 	Labels   map[string]string
 	Contexts map[string]string
 	Target   string
+	BaseFrom string
 	Network  string
 	Epoch    int64
 	Image    fleet.Image
@@ -83,6 +84,9 @@ func load(t testing.TB, a *txtar.Archive) loaded {
 		},
 		Unique: unique,
 		Images: testImages,
+	}
+	if c.BaseFrom != "" {
+		c.opt.Recipe.BaseArg, c.opt.Recipe.BaseFrom = "", c.BaseFrom
 	}
 	if c.Epoch != 0 {
 		e := time.Unix(c.Epoch, 0).UTC()

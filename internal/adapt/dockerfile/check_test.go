@@ -115,7 +115,7 @@ func direct(t *testing.T, c loaded) *program {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &gateway{recipe: r, opts: r.options(r.buildArgs(c.base.Ref, c.Image.Args)), base: baseAnswer{arg: c.base.Ref, digest: c.base.Digest, config: config}}
+	g := &gateway{recipe: r, opts: r.options(c.base.Ref, r.buildArgs(c.base.Ref, c.Image.Args)), base: baseAnswer{arg: c.base.Ref, digest: c.base.Digest, config: config}}
 	res, err := g.run(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -220,7 +220,7 @@ func checkLabels(t *testing.T, c loaded) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &gateway{recipe: r, opts: r.options(r.buildArgs(c.base.Ref, c.Image.Args)), base: baseAnswer{arg: c.base.Ref, digest: c.base.Digest, config: config}}
+	g := &gateway{recipe: r, opts: r.options(c.base.Ref, r.buildArgs(c.base.Ref, c.Image.Args)), base: baseAnswer{arg: c.base.Ref, digest: c.base.Digest, config: config}}
 	for k, val := range r.labels(image.Labels) {
 		g.opts["label:"+k] = val
 	}

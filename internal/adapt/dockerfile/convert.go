@@ -148,7 +148,7 @@ func (r *Recipe) shared(ctx context.Context, config []byte, args map[string]stri
 // convert runs the front end once.
 func (r *Recipe) convert(ctx context.Context, base baseAnswer, args map[string]string) (*conversion, error) {
 	all := r.buildArgs(base.arg, args)
-	g := &gateway{recipe: r, args: all, opts: r.options(all), base: base}
+	g := &gateway{recipe: r, args: all, opts: r.options(base.arg, all), base: base}
 	res, err := g.run(ctx)
 	if err != nil && strings.HasPrefix(err.Error(), lintError) {
 		return nil, r.Locate(g.warnings).Err()

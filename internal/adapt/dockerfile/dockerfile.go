@@ -84,7 +84,7 @@ type Recipe struct {
 // or a recipe that does not use the base, [diag.FleetNotFound] for a file that
 // cannot be read.
 func Open(opt Options) (*Recipe, error) {
-	if opt.Recipe.BaseArg == "" {
+	if opt.Recipe.BaseArg == "" && opt.Recipe.BaseFrom == "" {
 		opt.Recipe.BaseArg = "BASE_IMAGE"
 	}
 	if opt.Platform == "" {
@@ -208,7 +208,7 @@ func (r *Recipe) Part(v *graph.Variant, step graph.Digest) ([]byte, error) {
 }
 
 // baseName is how the base appears in the names of steps.
-func (r *Recipe) baseName() string { return "${" + r.opt.Recipe.BaseArg + "}" }
+func (r *Recipe) baseName() string { return "${" + r.opt.Recipe.BaseArg + r.opt.Recipe.BaseFrom + "}" }
 
 // labels are the recipe's and the image's, the image's winning.
 func (r *Recipe) labels(image map[string]string) map[string]string {

@@ -460,3 +460,51 @@ func TestReadFile(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestBaseFrom holds that the way in which a base is given changes nothing of an
+// image: not its steps, not its config, not what is submitted.
+func TestBaseFrom(t *testing.T) {
+	const rest = "\nCOPY --link a /a\nENV PATH=/a:$PATH\nRUN make\nONBUILD RUN x\n"
+	convert := func(t *testing.T, dockerfile string, recipe fleet.Recipe, image fleet.Image) (*graph.Variant, string) {
+		t.Helper()
+		dir := t.TempDir()
+		for name, text := range map[string]string{"Dockerfile": dockerfile, "a": "a"} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		recipe.Dockerfile, recipe.Context = filepath.Join(dir, "Dockerfile"), dir
+		r, err := Open(Options{Recipe: recipe, Unique: unique, Images: testImages})
+		if err != nil {
+			t.Fatal(err)
+		}
+		base := baseOf("registry.example.com/python:3", json.RawMessage(defaultView))
+		v, err := r.Variant(t.Context(), base, image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, _, err := r.Definition(v, base, image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := parseProgram(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v, p.ops[len(p.ops)-1].digest
+	}
+	want, submitted := convert(t, "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}"+rest, fleet.Recipe{}, fleet.Image{})
+	for name, c := range map[string]struct {
+		dockerfile, from string
+		args             map[string]string
+	}{
+		"context": {"# one more line\nFROM base", "base", nil},
+		"part":    {"ARG V\nFROM registry.example.com/python:${V}", "registry.example.com/python:${V}", map[string]string{"V": "3"}},
+		"stage":   {"FROM alpine AS base\nFROM base", "base", nil},
+	} {
+		got, as := convert(t, c.dockerfile+rest, fleet.Recipe{BaseFrom: c.from}, fleet.Image{Args: c.args})
+		if got.ID != want.ID || as != submitted {
+			t.Errorf("%s: another image, %s and %s, than with an argument, %s and %s\n%s\n%s", name, got.ID, as, want.ID, submitted, got.Config, want.Config)
+		}
+	}
+}

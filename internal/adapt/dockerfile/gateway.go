@@ -71,8 +71,9 @@ type resolved struct {
 	config []byte
 }
 
-// options are what a client would send with the build.
-func (r *Recipe) options(args map[string]string) map[string]string {
+// options are what a client would send with the build. A base that no argument
+// holds is a named context in the place of what FROM names.
+func (r *Recipe) options(base string, args map[string]string) map[string]string {
 	opts := map[string]string{
 		"filename":      filepath.Base(r.opt.Recipe.Dockerfile),
 		"dockerfilekey": definitionLocal,
@@ -96,6 +97,11 @@ func (r *Recipe) options(args map[string]string) map[string]string {
 		opts["context:"+key] = "local:" + name
 		opts["sharedkey:localdir:"+key] = filepath.Base(at)
 	}
+	if from := r.opt.Recipe.BaseFrom; from != "" {
+		if name, err := FromName(&r.outline, from, args, r.opt.Platform); err == nil {
+			opts["context:"+strings.TrimSuffix(familiar(name), ":latest")] = "docker-image://" + base
+		} // or else the front end says what is wrong
+	}
 	return opts
 }
 
@@ -111,7 +117,9 @@ func (r *Recipe) buildArgs(base string, args map[string]string) map[string]strin
 	if r.opt.Epoch != nil {
 		out["SOURCE_DATE_EPOCH"] = strconv.FormatInt(r.opt.Epoch.Unix(), 10)
 	}
-	out[r.opt.Recipe.BaseArg] = base
+	if r.opt.Recipe.BaseFrom == "" {
+		out[r.opt.Recipe.BaseArg] = base
+	}
 	return out
 }
 

@@ -35,7 +35,7 @@ func (r *Recipe) inspect() diag.List {
 		return list
 	}
 	if len(stages) == 0 {
-		list.Add(diag.RecipeSyntax, r.at(0), fmt.Sprintf("begin with ARG %s and FROM %s", r.opt.Recipe.BaseArg, r.baseName()), "there is no FROM")
+		list.Add(diag.RecipeSyntax, r.at(0), r.begin(), "there is no FROM")
 		return list
 	}
 	r.outline = r.outlined(ast)
@@ -153,6 +153,10 @@ func (r *Recipe) target(list *diag.List, stages []instructions.Stage) {
 // references follows the base's reference through the recipe's arguments and
 // checks that some FROM is built on it.
 func (r *Recipe) references(list *diag.List, stages []instructions.Stage, args []instructions.ArgCommand, escape rune) {
+	if from := r.opt.Recipe.BaseFrom; from != "" {
+		r.fromNames(list, stages, from)
+		return
+	}
 	lex := shell.NewLex(escape)
 	env := &llb.EnvList{}
 	var declared, tainted []string
@@ -188,6 +192,26 @@ func (r *Recipe) references(list *diag.List, stages []instructions.Stage, args [
 		}
 		list.Add(diag.RecipeConvert, r.at(firstLine(stages[0].Location)), help, "no FROM uses the base argument %s", r.opt.Recipe.BaseArg)
 	}
+}
+
+// fromNames checks that some FROM says what the base is put in the place of.
+func (r *Recipe) fromNames(list *diag.List, stages []instructions.Stage, from string) {
+	var names []string
+	for _, s := range stages {
+		if s.BaseName == from || s.Name == from {
+			return
+		}
+		names = append(names, s.BaseName)
+	}
+	list.Add(diag.RecipeConvert, r.at(firstLine(stages[0].Location)), diag.Suggest(from, "set recipe.baseFrom to one of", names), "no FROM names %s", from)
+}
+
+// begin says how a recipe begins.
+func (r *Recipe) begin() string {
+	if from := r.opt.Recipe.BaseFrom; from != "" {
+		return "begin with FROM " + from
+	}
+	return fmt.Sprintf("begin with ARG %s and FROM %s", r.opt.Recipe.BaseArg, r.baseName())
 }
 
 // builtOnBase tells whether a FROM names the base, or names it wrongly and was

@@ -5,10 +5,13 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/containerd/platforms"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
+	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
 )
 
 // Outline is the Dockerfile as it is written. The caller must not change it.
@@ -78,4 +81,35 @@ func ReadOutline(name string, text []byte) (*graph.Outline, error) {
 	}
 	o := r.outlined(ast)
 	return &o, nil
+}
+
+// FromName is the image or stage that a FROM names which says from: variables are
+// replaced by the arguments that are declared before the first FROM, which args may
+// set, and by those of the platform that the front end knows.
+func FromName(o *graph.Outline, from string, args map[string]string, platform string) (string, error) {
+	lex := shell.NewLex('\\')
+	env := &llb.EnvList{}
+	if p, err := platforms.Parse(platform); err == nil {
+		env = env.AddOrReplace("TARGETPLATFORM", platforms.FormatAll(p)).AddOrReplace("TARGETOS", p.OS).AddOrReplace("TARGETARCH", p.Architecture).AddOrReplace("TARGETVARIANT", p.Variant)
+	}
+	for _, in := range o.Instructions {
+		if in.Stage >= 0 || in.Word != "ARG" {
+			continue
+		}
+		for _, v := range in.Declares {
+			value, ok := args[v.Name]
+			if !ok && v.Value == nil {
+				continue
+			}
+			if !ok {
+				var err error
+				if value, _, err = lex.ProcessWord(*v.Value, env); err != nil {
+					return "", err
+				}
+			}
+			env = env.AddOrReplace(v.Name, value)
+		}
+	}
+	name, _, err := lex.ProcessWord(from, env)
+	return name, err
 }

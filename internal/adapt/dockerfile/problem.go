@@ -2,6 +2,7 @@ package dockerfile
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,7 +85,8 @@ func (r *Recipe) unused() error {
 	if t := r.opt.Recipe.Target; t != "" {
 		what = fmt.Sprintf("target %q", t)
 	}
-	return r.located(diag.RecipeConvert, 0, fmt.Sprintf("build the target, or a stage that it copies from, FROM %s", r.baseName()), "%s does not use the base %s", what, r.baseName())
+	base := cmp.Or(r.opt.Recipe.BaseFrom, r.baseName())
+	return r.located(diag.RecipeConvert, 0, fmt.Sprintf("build the target, or a stage that it copies from, FROM %s", base), "%s does not use the base %s", what, base)
 }
 
 // blank comments out lines, so that parsing can go on behind a bad instruction.

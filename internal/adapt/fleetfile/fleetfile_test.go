@@ -317,7 +317,7 @@ func FuzzParse(f *testing.F) {
 					tags[tag] = true
 				}
 			}
-			if len(fl.Images) == 0 || fl.Platform == "" || fl.Recipe.BaseArg == "" {
+			if len(fl.Images) == 0 || fl.Platform == "" || (fl.Recipe.BaseArg == "") == (fl.Recipe.BaseFrom == "") {
 				t.Errorf("fleet %+v", fl)
 			}
 			return

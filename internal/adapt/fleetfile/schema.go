@@ -53,7 +53,7 @@ func recipeSchema() schema {
 			"git": anyText("A path or URL of a repository."), "ref": anyText("A branch, a tag or a commit."), "submodules": textsOf("Local repositories by the submodule's path."),
 		}),
 		"dockerfile": anyText("Path of the Dockerfile."), "context": anyText("The folder that COPY reads."), "target": anyText("The stage to build."),
-		"baseArg": anyText("The build argument that receives each image's base."), "args": textsOf("Build arguments of every image."),
+		"baseArg": anyText("The build argument that receives each image's base."), "baseFrom": anyText("What a FROM says, as it is written, in the place of whose image each image's base is put, instead of baseArg."), "args": textsOf("Build arguments of every image."),
 		"profiles": listOf("Profiles that apply.", anyText("")), "contexts": textsOf("Named contexts: folders, images, URLs."),
 		"labels": textsOf("Labels of every image."), "network": oneOf("Network of RUN steps.", "default", "none", "host"),
 	})

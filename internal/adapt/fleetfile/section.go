@@ -31,12 +31,13 @@ var (
 func (p *parser) recipe(top yamldoc.Object, prepared bool) fleet.Recipe {
 	o := top.Absent("recipe")
 	if top.Has("recipe") {
-		o, _ = p.Object(top.Value("recipe"), "recipe", "source", "dockerfile", "context", "target", "baseArg", "args", "profiles", "contexts", "labels", "network")
+		o, _ = p.Object(top.Value("recipe"), "recipe", "source", "dockerfile", "context", "target", "baseArg", "baseFrom", "args", "profiles", "contexts", "labels", "network")
 	}
 	r := fleet.Recipe{
 		Source:   p.source(o),
 		Target:   o.Text("target", ""),
 		BaseArg:  o.Text("baseArg", "BASE_IMAGE"),
+		BaseFrom: o.Text("baseFrom", ""),
 		Contexts: p.contexts(o, prepared),
 		Labels:   o.Strings("labels"),
 		Network:  o.Choice("network", "default", "none", "host"),
@@ -47,6 +48,11 @@ func (p *parser) recipe(top yamldoc.Object, prepared bool) fleet.Recipe {
 	r.Args = p.recipeArgs(o, r.Source)
 	p.profiles(top, o, &r)
 	p.recipePaths(o, &r, prepared)
+	if r.BaseFrom != "" {
+		if r.BaseArg = ""; o.Has("baseArg") {
+			p.Problem(diag.FleetValue, o.Pos("baseFrom"), "remove one of them", "the base is given by recipe.baseArg, and by recipe.baseFrom")
+		}
+	}
 	if o.Has("baseArg") && r.BaseArg != "" && !variable.MatchString(r.BaseArg) {
 		p.Problem(diag.FleetValue, o.Pos("baseArg"), "use letters, digits and underscores", "recipe.baseArg cannot be %q", r.BaseArg)
 	}

@@ -124,7 +124,11 @@ func (w *writer) recipe(r fleet.Recipe) {
 	if r.Target != "" {
 		w.line("  # The stage to build.", "  target: "+scalar(r.Target))
 	}
-	w.line("  # The build argument that receives each image's base.", "  baseArg: "+scalar(r.BaseArg))
+	if r.BaseFrom != "" {
+		w.line("  # The FROM in whose place each image's base is put.", "  baseFrom: "+scalar(r.BaseFrom))
+	} else {
+		w.line("  # The build argument that receives each image's base.", "  baseArg: "+scalar(r.BaseArg))
+	}
 	w.texts("  ", "Build arguments of every image.", "args", r.Args, literal)
 	if len(r.Contexts) > 0 {
 		w.line("  # Named contexts: folders, images, repositories.", "  contexts:")

@@ -43,6 +43,9 @@ func TestWriteProperty(t *testing.T) {
 			Secrets: []fleet.Secret{{ID: "token", Env: "TOKEN"}, {ID: "npm", File: filepath.Join(dir, ".npmrc")}},
 			SSH:     []fleet.SSH{{ID: "default"}, {ID: "k", Paths: []string{filepath.Join(dir, "key")}}},
 		}
+		if rapid.Bool().Draw(t, "from") {
+			want.Recipe.BaseArg, want.Recipe.BaseFrom = "", rapid.SampledFrom([]string{"base", "python:${V}", "host:5000/a@sha256:0"}).Draw(t, "base")
+		}
 		want.Output.CompressionLevel = rapid.IntRange(0, 9).Draw(t, "level")
 		if want.Output.MediaTypes == "docker" {
 			want.Output.Compression = "gzip"

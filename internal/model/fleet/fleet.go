@@ -58,6 +58,10 @@ type Recipe struct {
 	Target string `json:"target,omitempty"`
 	// BaseArg is the build argument that receives an image's base; "BASE_IMAGE" by default.
 	BaseArg string `json:"baseArg"`
+	// BaseFrom is what a FROM says, as it is written, in the place of whose image an
+	// image's base is put: the name of a context, or a reference with or without
+	// arguments in it. BaseArg is then empty.
+	BaseFrom string `json:"baseFrom,omitempty"`
 	// Profiles are those that were asked for, in the order in which they were
 	// applied, also one that does not reach Target and so changed nothing.
 	Profiles []Profile `json:"profiles,omitempty"`

@@ -107,6 +107,9 @@ type Base struct {
 	Arg string
 	// Standard is the value of Arg when a build gives none; "" when it has none.
 	Standard string
+	// Stages are the names of the stages that the image goes through, the target's
+	// first.
+	Stages []string
 }
 
 // whole is a FROM that is one variable, with or without a default.
@@ -123,8 +126,10 @@ func (o *Outline) Base(target string, args map[string]string) (base Base, ok boo
 	if at < 0 {
 		return Base{}, false
 	}
+	base.Stages = []string{o.Stages[at].Name}
 	for o.Stages[at].Parent >= 0 {
 		at = o.Stages[at].Parent
+		base.Stages = append(base.Stages, o.Stages[at].Name)
 	}
 	base.From = o.Stages[at].From
 	for _, in := range o.Instructions {

@@ -3,6 +3,8 @@ package graph_test
 import (
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 )
 
@@ -20,11 +22,13 @@ func TestBase(t *testing.T) {
 		},
 	}
 	for target, want := range map[string]graph.Base{
-		"build": {From: "golang:1"}, "final": {From: "${IMAGE}", Arg: "IMAGE", Standard: "debian:12-12"}, "FINAL": {From: "${IMAGE}", Arg: "IMAGE", Standard: "debian:12-12"},
-		"3": {From: "${OTHER:-alpine:3}", Arg: "OTHER", Standard: "alpine:3"}, "part": {From: "debian:$V"}, "": {From: "$NONE", Arg: "NONE"},
+		"build": {From: "golang:1", Stages: []string{"build"}}, "final": {From: "${IMAGE}", Arg: "IMAGE", Standard: "debian:12-12", Stages: []string{"final", "base"}}, "FINAL": {From: "${IMAGE}", Arg: "IMAGE", Standard: "debian:12-12", Stages: []string{"final", "base"}},
+		"3": {From: "${OTHER:-alpine:3}", Arg: "OTHER", Standard: "alpine:3", Stages: []string{"3"}}, "part": {From: "debian:$V", Stages: []string{"part"}},
+		"": {From: "$NONE", Arg: "NONE", Stages: []string{"plain"}},
 	} {
-		if got, ok := o.Base(target, nil); !ok || got != want {
-			t.Errorf("%s: %+v", target, got)
+		got, ok := o.Base(target, nil)
+		if d := cmp.Diff(want, got); !ok || d != "" {
+			t.Errorf("%s: %s", target, d)
 		}
 	}
 	if got, _ := o.Base("base", map[string]string{"V": "13"}); got.Standard != "debian:13-13" {

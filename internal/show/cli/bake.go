@@ -69,7 +69,7 @@ func readBake(ctx context.Context, path string, b bakeFlags) (*bakefile.Fleet, e
 		return nil, diag.Wrap(diag.Infra, "working folder", err)
 	}
 	r := bakefile.Request{Files: append([]string{path}, b.files...), Dir: dir, Targets: b.targets, Set: b.set}
-	return bakefile.Load(ctx, r, bakefile.Options{Outline: dockerfile.ReadOutline, Base: fleetfile.BaseReference, Tag: fleetfile.TagReference})
+	return bakefile.Load(ctx, r, bakefile.Options{Outline: dockerfile.ReadOutline, From: dockerfile.FromName, Base: fleetfile.BaseReference, Tag: fleetfile.TagReference})
 }
 
 // keepInline writes a Dockerfile that stands in another file into the state
