@@ -187,11 +187,29 @@ func (r *Recipe) references(list *diag.List, stages []instructions.Stage, args [
 	}
 	if !r.builtOnBase(list, stages, lex, env) {
 		help := fmt.Sprintf("write ARG %s before the first FROM, and FROM %s", r.opt.Recipe.BaseArg, r.baseName())
-		if near := diag.Nearest(r.opt.Recipe.BaseArg, declared); near != "" && near != r.opt.Recipe.BaseArg {
+		near := diag.Nearest(r.opt.Recipe.BaseArg, declared)
+		if alone := argumentsOf(stages); len(alone) == 1 {
+			near = alone[0]
+		}
+		if near != "" && near != r.opt.Recipe.BaseArg {
 			help = fmt.Sprintf("did you mean %s? Set recipe.baseArg to it", near)
 		}
 		list.Add(diag.RecipeConvert, r.at(firstLine(stages[0].Location)), help, "no FROM uses the base argument %s", r.opt.Recipe.BaseArg)
 	}
+}
+
+// oneArgument is a reference that is the value of an argument and nothing else.
+var oneArgument = regexp.MustCompile(`^\$(?:(\w+)|\{(\w+)(?::?[-+][^}]*)?\})$`)
+
+// argumentsOf lists the arguments that are the whole of what a FROM names, each once.
+func argumentsOf(stages []instructions.Stage) []string {
+	var names []string
+	for _, s := range stages {
+		if m := oneArgument.FindStringSubmatch(s.BaseName); m != nil && !slices.Contains(names, m[1]+m[2]) {
+			names = append(names, m[1]+m[2])
+		}
+	}
+	return names
 }
 
 // fromNames checks that some FROM says what the base is put in the place of.
