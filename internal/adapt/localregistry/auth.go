@@ -169,7 +169,7 @@ func (u *authority) wrap(h http.Handler, add func(string)) http.Handler {
 			h.ServeHTTP(&realmWriter{ResponseWriter: w, from: u.realm(u.host), to: u.realm(q.Host)}, q)
 		default:
 			if n, denied := u.denied(q); denied {
-				add(q.Method + " " + kindOf(q))
+				add(q.Method + " " + KindOf(q))
 				refuse(w, http.StatusForbidden, "DENIED", "not allowed to "+n.action+" "+n.repo)
 				return
 			}

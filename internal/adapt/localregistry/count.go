@@ -8,7 +8,7 @@ import (
 // count counts every request that reaches h.
 func (r *Registry) count(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		r.add(q.Method + " " + kindOf(q))
+		r.add(q.Method + " " + KindOf(q))
 		h.ServeHTTP(w, q)
 	})
 }
@@ -20,8 +20,8 @@ func (r *Registry) add(key string) {
 	r.counts[key]++
 }
 
-// kindOf names what a request is about, as [Registry.Requests] does.
-func kindOf(q *http.Request) string {
+// KindOf names what a request is about, as [Registry.Requests] does.
+func KindOf(q *http.Request) string {
 	_, kind := route(q.URL.Path)
 	if kind == "upload" && q.Method == http.MethodPost && q.URL.Query().Get("mount") != "" {
 		return "mount"

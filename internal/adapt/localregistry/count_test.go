@@ -28,7 +28,7 @@ func TestKinds(t *testing.T) {
 		{"GET", "/v2/tags/list/blobs/" + digest, "tags/list", "blob"},
 	} {
 		q := httptest.NewRequest(c.method, c.target, nil)
-		if got := kindOf(q); got != c.kind {
+		if got := KindOf(q); got != c.kind {
 			t.Errorf("%s %s: kind %q, want %q", c.method, c.target, got, c.kind)
 		}
 		if repo, _ := route(q.URL.Path); repo != c.repo {

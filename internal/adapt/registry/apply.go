@@ -39,7 +39,7 @@ const maxRestarts = 5
 //
 // The context's end stops it; what was sent then may or may not have arrived.
 func (s *Store) Apply(ctx context.Context, op plan.Op) (plan.Outcome, error) {
-	at, err := s.place(op.Repo)
+	at, err := s.published(op.Repo)
 	if err != nil {
 		return plan.Outcome{}, err
 	}
@@ -61,7 +61,7 @@ func (s *Store) Apply(ctx context.Context, op plan.Op) (plan.Outcome, error) {
 
 // mount asks for a blob of another repository of the same registry.
 func (s *Store) mount(ctx context.Context, at place, op plan.Op) (plan.Outcome, error) {
-	from, err := s.place(op.From)
+	from, err := s.origin(op)
 	if err != nil {
 		return plan.Outcome{}, err
 	}
@@ -85,6 +85,15 @@ func (s *Store) mount(ctx context.Context, at place, op plan.Op) (plan.Outcome, 
 			"mount %s from %s to %s: %w", op.Digest.Short(), from, at, ErrMountRefused)
 	}
 	return s.copyBlob(ctx, at, op, session)
+}
+
+// origin is where an operation takes its blob from: a mount from what was
+// published, a copy from a registry.
+func (s *Store) origin(op plan.Op) (place, error) {
+	if op.Kind == plan.OpMount {
+		return s.published(op.From)
+	}
+	return s.place(op.From)
 }
 
 // open asks to mount a blob and returns nil when it is there now, or the
@@ -272,7 +281,7 @@ func (s *Store) putManifest(ctx context.Context, at place, op plan.Op) (plan.Out
 // copyBlob brings a blob from another repository by way of this client. The
 // session may be nil.
 func (s *Store) copyBlob(ctx context.Context, at place, op plan.Op, session *url.URL) (plan.Outcome, error) {
-	from, err := s.place(op.From)
+	from, err := s.origin(op)
 	if err != nil {
 		return plan.Outcome{}, err
 	}

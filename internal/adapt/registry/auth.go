@@ -154,6 +154,9 @@ func (s *Store) authorize(ctx context.Context, h *host, g grant) (key, error) {
 }
 
 func (s *Store) credentials(ctx context.Context, h *host, g grant) (user, pass, identity, registry string, err error) {
+	if h.output != nil {
+		return h.output.Username, h.output.Password, "", "", nil
+	}
 	if s.o.Credentials == nil {
 		return "", "", "", "", nil
 	}

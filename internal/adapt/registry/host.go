@@ -20,6 +20,7 @@ type host struct {
 	name   string // as it stands in references
 	addr   string // where its API is
 	scheme string
+	output *Output
 	width  int // requests in flight
 	client *http.Client
 	gate   *gate
@@ -56,11 +57,23 @@ func (s *Store) host(hostname string) *host {
 	if n := s.settings[hostname].Concurrency; n > 0 {
 		h.width = n
 	}
-	h.client = &http.Client{Transport: &courier{store: s, host: h, inner: s.transport(hostname)}, CheckRedirect: checkRedirect}
-	h.gate = newGate(s.policy(hostname, h.width), &s.count.retries)
-	h.auth = newAuth(h)
+	s.equip(h, s.transport(hostname))
 	s.hosts[hostname] = h
 	return h
+}
+
+// output makes the state of what takes a host's place.
+func (s *Store) output(hostname string, o Output) *host {
+	h := &host{name: hostname, addr: o.Addr, scheme: "http", output: &o, width: s.o.Concurrency}
+	s.equip(h, s.base)
+	return h
+}
+
+// equip gives a host what requests to it need.
+func (s *Store) equip(h *host, inner *http.Transport) {
+	h.client = &http.Client{Transport: &courier{store: s, host: h, inner: inner}, CheckRedirect: checkRedirect}
+	h.gate = newGate(s.policy(h.name, h.width), &s.count.retries)
+	h.auth = newAuth(h)
 }
 
 // transport is the shared one, unless the host needs its own certificates or
@@ -107,7 +120,9 @@ func (c *courier) RoundTrip(in *http.Request) (*http.Response, error) {
 	if req.URL.Host == c.host.addr {
 		// Behind a proxy that ends TLS, registries give locations as http.
 		req.URL.Scheme = c.host.scheme
-		c.store.count.sent(c.host.name)
+		if c.host.output == nil {
+			c.store.count.sent(c.host.name)
+		}
 	} else {
 		req.Header.Del("Authorization")
 		c.store.count.sent(canonicalHost(req.URL.Host))
@@ -183,6 +198,23 @@ func (s *Store) place(repo string) (place, error) {
 		return place{}, badReference(repo)
 	}
 	return place{s.host(r.RegistryStr()), r.RepositoryStr()}, nil
+}
+
+// published finds a repository that is published to, which may be an output's.
+func (s *Store) published(repo string) (place, error) {
+	p, err := s.place(repo)
+	if err != nil {
+		return place{}, err
+	}
+	return s.instead(p), nil
+}
+
+// instead is the place that publishing to p goes to.
+func (s *Store) instead(p place) place {
+	if h := s.outputs[p.host.name]; h != nil {
+		p.host = h
+	}
+	return p
 }
 
 // target is a parsed reference: a place and a tag or digest, one of them empty.

@@ -68,8 +68,20 @@ type Options struct {
 	// of which at most concurrency may be in flight. Nil bounds the requests in
 	// flight and repeats nothing.
 	Limits func(host string, concurrency int) traffic.Policy
+	// Outputs take the place of registries, by host, for what is published: it is
+	// sent to them, and they are asked what is there. What bases are is asked of
+	// the registries themselves all the same.
+	Outputs map[string]Output
 	// Dial opens connections; nil means the network.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// Output is a server on this machine that takes the place of a registry. It
+// speaks plain HTTP.
+type Output struct {
+	// Addr is host:port.
+	Addr               string
+	Username, Password string
 }
 
 // Store is a client of any number of registries. Its methods may be called
@@ -84,6 +96,8 @@ type Store struct {
 	base     *http.Transport
 	facts    *facts
 	copies   chan struct{} // one element for each copy in flight
+
+	outputs map[string]*host // by the host whose place they take
 
 	mu    sync.Mutex
 	hosts map[string]*host
@@ -123,7 +137,11 @@ func New(o Options) (*Store, error) {
 		roots:    map[string]*x509.CertPool{},
 		proxies:  map[string]*url.URL{},
 		hosts:    map[string]*host{},
+		outputs:  map[string]*host{},
 		base:     newTransport(o),
+	}
+	for name, out := range o.Outputs {
+		s.outputs[canonicalHost(name)] = s.output(canonicalHost(name), out)
 	}
 	least := o.Concurrency
 	for _, r := range o.Registries {
@@ -216,9 +234,19 @@ func loopback(host string) bool {
 	return name == "localhost" || ip != nil && ip.IsLoopback()
 }
 
+// Pusher says where a daemon pushes what is published to repo: to which
+// registry/repository, and whether that is spoken to without TLS.
+func (s *Store) Pusher(repo string) (at string, plainHTTP bool) {
+	if p, err := s.published(repo); err == nil && p.host.output != nil {
+		return p.host.addr + "/" + p.repo, true
+	}
+	host, _, _ := strings.Cut(repo, "/")
+	return repo, s.PlainHTTP(host)
+}
+
 // Totals says what was sent so far. Hosts counts every HTTP request by host as
 // it stands in references, those for tokens and redirects under their own
-// hosts. Mounted bytes are those that did not move.
+// hosts, and those to [Options.Outputs] not at all. Mounted bytes are those that did not move.
 func (s *Store) Totals() journal.RequestData {
 	d := journal.RequestData{
 		Hosts:         map[string]int64{},

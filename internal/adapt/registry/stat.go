@@ -28,6 +28,7 @@ func (s *Store) Stat(ctx context.Context, ref string) (fact.Tag, error) {
 	if err != nil {
 		return fact.Tag{}, err
 	}
+	t.place = s.instead(t.place)
 	what := "look up " + t.String()
 	d, err := s.head(ctx, t, what)
 	if errors.Is(err, ErrNotFound) {
@@ -94,7 +95,7 @@ const maxPages = 10_000
 // does not exist has none. A registry that cannot list gives an error that is
 // [ErrNoTagList]. Lists are as old as the request: tags come and go.
 func (s *Store) Tags(ctx context.Context, repo string) (map[string]bool, error) {
-	at, err := s.place(repo)
+	at, err := s.published(repo)
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +183,7 @@ func nextPage(from *url.URL, link string) (*url.URL, error) {
 // verifies it. It always asks the registry, because that the repository has it
 // is part of the answer; when it has not, the error is [ErrNotFound].
 func (s *Store) Manifest(ctx context.Context, repo string, d graph.Digest) ([]byte, string, error) {
-	at, err := s.place(repo)
+	at, err := s.published(repo)
 	if err != nil {
 		return nil, "", err
 	}
@@ -201,7 +202,7 @@ func (s *Store) Manifest(ctx context.Context, repo string, d graph.Digest) ([]by
 // registry/repository, and verifies it. A blob that is not there is
 // [ErrNotFound].
 func (s *Store) Blob(ctx context.Context, repo string, d graph.Digest, limit int64) ([]byte, error) {
-	at, err := s.place(repo)
+	at, err := s.published(repo)
 	if err != nil {
 		return nil, err
 	}

@@ -118,7 +118,7 @@ func (s *Store) weigh(ctx context.Context, repo string, d graph.Digest, sizes ma
 // its tags. One that is not there is no error. A registry that deletes nothing is
 // an error of kind [diag.Infra] that wraps [errors.ErrUnsupported].
 func (s *Store) Delete(ctx context.Context, repo string, d graph.Digest) error {
-	at, err := s.place(repo)
+	at, err := s.published(repo)
 	if err != nil {
 		return err
 	}
