@@ -164,7 +164,7 @@ func (p *parser) output(top yamldoc.Object) fleet.Output {
 	if !top.Has("output") {
 		return out
 	}
-	o, ok := p.Object(top.Value("output"), "output", "mediaTypes", "compression", "compressionLevel", "keyTag", "annotations")
+	o, ok := p.Object(top.Value("output"), "output", "to", "mediaTypes", "compression", "compressionLevel", "keyTag", "annotations")
 	if !ok {
 		return out
 	}
@@ -173,6 +173,12 @@ func (p *parser) output(top yamldoc.Object) fleet.Output {
 		Compression: o.Choice("compression", "gzip", "zstd"),
 		KeyTag:      o.Flag("keyTag"),
 		Annotations: o.Strings("annotations"),
+	}
+	if o.Has("to") {
+		var err error
+		if out.To, err = fleet.ParseTo(o.Text("to", ""), p.path); err != nil {
+			p.Problem(diag.FleetValue, o.Pos("to"), diag.HelpOf(err), "output.to cannot be %q: %v", o.Text("to", ""), err)
+		}
 	}
 	out.CompressionLevel = o.Count("compressionLevel", out.HighestLevel())
 	if out.MediaTypes == "docker" && out.Compression == "zstd" {

@@ -164,6 +164,9 @@ func (w *writer) texts(indent, comment, name string, values map[string]string, a
 func (w *writer) output(f fleet.Fleet) {
 	o := f.Output
 	w.line("\n# How images are written.", "output:")
+	if dir := o.Layout(); dir != "" {
+		w.line("", "  to: "+scalar("oci:"+w.path(dir)))
+	}
 	w.line("", "  mediaTypes: "+scalar(o.MediaTypes))
 	w.line("", "  compression: "+scalar(o.Compression))
 	if o.CompressionLevel > 0 {

@@ -81,7 +81,7 @@ type Input struct {
 
 // Make decides. It never fails: an image that cannot be made is blocked.
 func Make(in Input) *plan.Plan {
-	p := &plan.Plan{V: plan.Version, Fleet: in.Fleet.Name, Cache: in.Cache, Units: make([]plan.Unit, len(in.Images)), Actions: map[plan.Action]int{}, Requests: map[string]int64{}}
+	p := &plan.Plan{V: plan.Version, Fleet: in.Fleet.Name, Output: in.Fleet.Output.To, Cache: in.Cache, Units: make([]plan.Unit, len(in.Images)), Actions: map[plan.Action]int{}, Requests: map[string]int64{}}
 	for host, n := range in.LookupRequests {
 		p.Requests[host] += n
 	}

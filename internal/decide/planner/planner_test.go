@@ -232,6 +232,13 @@ func TestRequestsOfShapes(t *testing.T) {
 			}
 		}, want: map[string]int64{"reg.example": set + 2*4 + 1 + 2*3*3}},
 		{name: "key tags", change: func(in *planner.Input) { in.Fleet.Output.KeyTag = true }, want: map[string]int64{"reg.example": set + 4 + 3*5}},
+		{name: "into a layout", change: func(in *planner.Input) { in.Fleet.Output.To = "oci:/out" }, want: map[string]int64{"reg.example": 4}, copied: 100 + 3*10},
+		{name: "built into a layout", change: func(in *planner.Input) {
+			in.Fleet.Output.To = "oci:/out"
+			for i := range in.Images {
+				in.Images[i].Variant = mixed()
+			}
+		}, want: map[string]int64{"reg.example": 3*3 + 4}, copied: 100 + 3*10},
 		{name: "built in another registry", change: func(in *planner.Input) {
 			for i := range in.Images {
 				in.Images[i].Variant = mixed()

@@ -50,11 +50,24 @@ func newCosts(p *plan.Plan, in *Input) costs {
 
 func (c *costs) ask(ref string, n int) { c.plan.Requests[publish.Host(ref)] += int64(n) }
 
+// tell counts requests about what is published: to a registry, unless images go
+// elsewhere.
+func (c *costs) tell(repo string, n int) {
+	if c.in.Fleet.Output.To == "" {
+		c.ask(repo, n)
+	}
+}
+
+// beside tells whether a base is in the registry that its images go to.
+func (c *costs) beside(from, repo string) bool {
+	return c.in.Fleet.Output.To == "" && publish.Host(from) == publish.Host(repo)
+}
+
 // unit counts what one image costs, beside what the ones before it paid for.
 func (c *costs) unit(u *plan.Unit, f *Facts) {
 	switch u.Action {
 	case plan.Retag:
-		c.ask(u.Tags[0], readManifest+len(u.Tags)-len(u.Have))
+		c.tell(u.Tags[0], readManifest+len(u.Tags)-len(u.Have))
 	case plan.Append:
 		c.appended(u, f)
 	case plan.Build:
@@ -72,11 +85,11 @@ func (c *costs) appended(u *plan.Unit, f *Facts) {
 	}
 	from, _ := publish.Split(f.Base.Ref)
 	for _, repo := range repos {
-		c.bring(repo, from, f.Base.Layers)
+		c.bring(publish.BaseBlobs(c.in.Fleet.Output, repo, from, f.Base.Layers))
 		if set != "" {
-			c.bring(repo, set, blobs)
+			c.bring(publish.Blobs(repo, set, blobs))
 		}
-		c.ask(repo, uploadConfig)
+		c.tell(repo, uploadConfig)
 		c.tags(u, repo)
 	}
 }
@@ -88,10 +101,10 @@ func (c *costs) layers(u *plan.Unit, v *graph.Variant, repo string) string {
 		return at
 	}
 	c.sets[u.Layers] = repo
-	c.ask(repo, readManifest+readConfig)
+	c.tell(repo, readManifest+readConfig)
 	if c.in.LayersKnown == nil || !c.in.LayersKnown(u.Layers) {
 		c.sources(v)
-		c.ask(repo, len(v.Shared.Inputs)*(lookBlob+sendBlob)+sendConfig+sendManifest)
+		c.tell(repo, len(v.Shared.Inputs)*(lookBlob+sendBlob)+sendConfig+sendManifest)
 	}
 	return repo
 }
@@ -115,21 +128,21 @@ func (c *costs) built(u *plan.Unit, f *Facts) {
 	from, _ := publish.Split(f.Base.Ref)
 	c.ask(from, readImage)
 	c.pulled(f, from)
-	if publish.Host(from) == publish.Host(repos[0]) {
-		c.bring(repos[0], from, f.Base.Layers)
+	if c.beside(from, repos[0]) {
+		c.bring(publish.Blobs(repos[0], from, f.Base.Layers))
 	}
 	layers := append(append([]fact.Descriptor(nil), f.Base.Layers...), newLayers(u, f.Variant)...)
 	for _, l := range layers {
-		c.ask(repos[0], lookBlob)
+		c.tell(repos[0], lookBlob)
 		if at := (blobAt{repos[0], l.Digest}); !c.blobs[at] {
 			c.blobs[at] = true
-			c.ask(repos[0], sendBlob)
+			c.tell(repos[0], sendBlob)
 		}
 	}
-	c.ask(repos[0], sendConfig+sendManifest+readManifest)
+	c.tell(repos[0], sendConfig+sendManifest+readManifest)
 	for i, repo := range repos {
 		if i > 0 {
-			c.bring(repo, repos[0], append(layers, unknown(u.Image+" config", 1)...))
+			c.bring(publish.Blobs(repo, repos[0], append(layers, unknown(u.Image+" config", 1)...)))
 		}
 		c.tags(u, repo)
 	}
@@ -138,7 +151,7 @@ func (c *costs) built(u *plan.Unit, f *Facts) {
 // pulled counts the layers that the daemon fetches to run steps on them. One
 // that nothing runs on stays where it is, unless that is another registry.
 func (c *costs) pulled(f *Facts, from string) {
-	across := publish.Host(from) != publish.Host(f.Image.Tags[0])
+	across := !c.beside(from, f.Image.Tags[0])
 	if f.Variant.Shared != nil && !across {
 		return
 	}
@@ -190,11 +203,11 @@ func unknown(name string, n int) []fact.Descriptor {
 	return out
 }
 
-// bring counts how blobs come into repo: once each, from another registry only
+// bring counts how blobs come into a repository: once each, from another registry only
 // the first time.
-func (c *costs) bring(repo, from string, blobs []fact.Descriptor) {
-	for _, op := range publish.Blobs(repo, from, blobs) {
-		at, host := blobAt{repo, op.Digest}, blobAt{publish.Host(repo), op.Digest}
+func (c *costs) bring(ops []plan.Op) {
+	for _, op := range ops {
+		at, host := blobAt{op.Repo, op.Digest}, blobAt{publish.Host(op.Repo), op.Digest}
 		if c.blobs[at] {
 			continue
 		}
@@ -205,9 +218,9 @@ func (c *costs) bring(repo, from string, blobs []fact.Descriptor) {
 			c.hosts[host] = true
 		}
 		target, source := publish.Requests(op)
-		c.plan.Requests[host.repo] += target
+		c.tell(op.Repo, int(target))
 		if source > 0 {
-			c.plan.Requests[publish.Host(from)] += source
+			c.ask(op.From, int(source))
 			c.plan.BytesToCopy += op.Size
 		}
 	}
@@ -224,5 +237,5 @@ func (c *costs) tags(u *plan.Unit, repo string) {
 			tags = append(tags, t)
 		}
 	}
-	c.ask(repo, len(publish.Manifests(repo, tags, publish.Object{})))
+	c.tell(repo, len(publish.Manifests(repo, tags, publish.Object{})))
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/lapstrake/lapstrake/internal/model/fact"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
 )
@@ -77,6 +78,20 @@ func Blobs(repo, from string, layers []fact.Descriptor) []plan.Op {
 	if Host(repo) == Host(from) {
 		kind = plan.OpMount
 	}
+	return bring(kind, repo, from, layers)
+}
+
+// BaseBlobs is [Blobs] for layers of a base, which is in a registry wherever
+// images go: into another output they are copied.
+func BaseBlobs(out fleet.Output, repo, from string, layers []fact.Descriptor) []plan.Op {
+	if out.To != "" {
+		return bring(plan.OpCopy, repo, from, layers)
+	}
+	return Blobs(repo, from, layers)
+}
+
+// bring is an operation for each distinct layer.
+func bring(kind plan.OpKind, repo, from string, layers []fact.Descriptor) []plan.Op {
 	ops := make([]plan.Op, 0, len(layers))
 	seen := make(map[graph.Digest]bool, len(layers))
 	for _, l := range layers {

@@ -58,6 +58,26 @@ func TestBlobs(t *testing.T) {
 	}
 }
 
+func TestBaseBlobs(t *testing.T) {
+	layers := []fact.Descriptor{{Digest: "sha256:a", Size: 1}, {Digest: "sha256:a", Size: 1}}
+	for _, tt := range []struct {
+		to, from string
+		want     plan.OpKind
+	}{
+		{"", "r.example/x", ""}, {"", "r.example/y", plan.OpMount}, {"", "s.example/y", plan.OpCopy},
+		{"oci:/out", "r.example/x", plan.OpCopy}, {"oci:/out", "r.example/y", plan.OpCopy}, {"oci:/out", "s.example/y", plan.OpCopy},
+	} {
+		ops := publish.BaseBlobs(fleet.Output{To: tt.to}, "r.example/x", tt.from, layers)
+		var got plan.OpKind
+		if len(ops) > 0 {
+			got = ops[0].Kind
+		}
+		if got != tt.want || len(ops) > 1 {
+			t.Errorf("from %s to %q: %+v, want %q", tt.from, tt.to, ops, tt.want)
+		}
+	}
+}
+
 func TestManifests(t *testing.T) {
 	m := publish.Object{MediaType: "m", Digest: "sha256:m", Data: []byte("{}")}
 	one := publish.Manifests("r/x", []string{"r/x:a"}, m)

@@ -213,7 +213,7 @@ func (s *Summary) clock(e *journal.Event) {
 func (s *Summary) runStarted(d journal.RunData) {
 	s.Starts++
 	s.Run, s.Fleet, s.Observed, s.Imported = d.Run, d.Fleet, d.Observed, d.Imported
-	s.File, s.Namespace = d.File, d.Namespace
+	s.File, s.Namespace, s.Output = d.File, d.Namespace, d.Output
 	s.versions(d.Versions)
 }
 

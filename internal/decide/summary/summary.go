@@ -35,6 +35,9 @@ type Summary struct {
 	// moved to. Runs of earlier versions have no File.
 	File      string `json:"file,omitempty"`
 	Namespace string `json:"namespace,omitempty"`
+	// Output is where images went when that is not the registries that their tags
+	// name.
+	Output string `json:"output,omitempty"`
 	// Starts is how often the run was started; more than one means resumed.
 	Starts int `json:"starts"`
 	// Started and Last are the times of the first and the last event.

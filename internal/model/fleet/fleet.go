@@ -95,6 +95,9 @@ type Image struct {
 
 // Output says how images are written.
 type Output struct {
+	// To is where images go: empty means the registries that their tags name,
+	// oci:DIR an OCI image layout in the folder DIR, an absolute path.
+	To string `json:"to,omitempty"`
 	// MediaTypes is "oci" (default) or "docker".
 	MediaTypes string `json:"mediaTypes,omitempty"`
 	// Compression of new layers: "gzip" (default) or "zstd".

@@ -99,6 +99,9 @@ type RunData struct {
 	// publishes to. Runs of earlier versions have no File.
 	File      string `json:"file,omitempty"`
 	Namespace string `json:"namespace,omitempty"`
+	// Output is where images go when that is not the registries that their tags
+	// name.
+	Output string `json:"output,omitempty"`
 }
 
 // WorkerData says which daemon a run uses.

@@ -69,7 +69,10 @@ type Unit struct {
 type Plan struct {
 	V     int    `json:"v"`
 	Fleet string `json:"fleet"`
-	Units []Unit `json:"units"`
+	// Output is where images go when that is not the registries that their tags
+	// name; see fleet.Output.
+	Output string `json:"output,omitempty"`
+	Units  []Unit `json:"units"`
 	// Actions counts units.
 	Actions map[Action]int `json:"actions"`
 	// Kinds groups the units that share a variant.
