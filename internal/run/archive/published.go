@@ -7,9 +7,9 @@ import (
 
 // Published lists what the runs of a state folder published, the newest run first:
 // past are those of the fleet file in the namespace, others all others, also those
-// that do not say what they are of. Others count with the tags that they were to
+// that do not say what they are of. What went to another output is neither. Others count with the tags that they were to
 // publish. A run that cannot be read is an error: what it published is not known.
-func Published(state, file, namespace string) (past, others []retention.Publication, err error) {
+func Published(state, file, namespace, output string) (past, others []retention.Publication, err error) {
 	runs, err := List(state)
 	if err != nil {
 		return nil, nil, err
@@ -21,6 +21,9 @@ func Published(state, file, namespace string) (past, others []retention.Publicat
 		s, err := run.Summary()
 		if err != nil {
 			return nil, nil, err
+		}
+		if s.Output != output {
+			continue
 		}
 		ours := file != "" && s.File == file && s.Namespace == namespace
 		for image, u := range s.Units {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
 	"github.com/lapstrake/lapstrake/internal/adapt/creds"
+	"github.com/lapstrake/lapstrake/internal/adapt/layout"
 	"github.com/lapstrake/lapstrake/internal/decide/publish"
 	"github.com/lapstrake/lapstrake/internal/decide/release"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
@@ -64,7 +65,8 @@ func NewDaemon(e *Engine, state string, o DaemonOptions) *Daemon {
 
 // Connect starts or reaches the daemon and opens the one session that every
 // solve of the run shares. A remote daemon cannot push to a registry on this
-// machine's loopback address: that is an error before anything runs.
+// machine's loopback address, nor to an output here: that is an error before
+// anything runs.
 func (d *Daemon) Connect(ctx context.Context) (*Worker, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -127,6 +129,9 @@ func (d *Daemon) reachesRegistries(addr string) error {
 	if u.Scheme == "unix" || isLoopback(u.Hostname()) {
 		return nil
 	}
+	if to := d.eng.Fleet.Output.To; to != "" {
+		return diag.Errorf(diag.Usage, "use a worker on this machine, or a registry", "worker %s cannot reach %s, which is on this machine", addr, to)
+	}
 	for _, im := range d.eng.Fleet.Images {
 		for _, ref := range append([]string{im.Base}, im.Tags...) {
 			if host := publish.Host(ref); isLoopback(hostname(host)) {
@@ -148,6 +153,9 @@ func (d *Daemon) credentials() func(ctx context.Context, host string) (string, s
 		}
 	}
 	return func(ctx context.Context, host string) (string, string, error) {
+		if out := d.eng.output; out.serves(host) {
+			return layout.User, out.server.Password(), nil
+		}
 		purpose := creds.Pull
 		if push[host] {
 			purpose = creds.Push

@@ -123,7 +123,8 @@ type Engine struct {
 	Run  *Record
 	Opts Options
 
-	state      string             // folder
+	state      string // folder
+	output     output
 	recipe     dockerfile.Options // that Recipe was opened with
 	assumed    names              // images beside the bases that a stand-in was used for
 	input      *planner.Input
@@ -168,6 +169,9 @@ type task struct {
 // as it is known, also with an error. The error's kind decides the exit code;
 // images that failed make it diag.Step or what failed them.
 func (e *Engine) Build(ctx context.Context, planned func(*plan.Plan) error) (*plan.Plan, error) {
+	if err := e.output.lock(); err != nil {
+		return nil, err
+	}
 	ctx, end := e.begin(ctx)
 	defer end()
 	e.phase(journal.PhaseStarted, "resolve")
@@ -194,7 +198,10 @@ func (e *Engine) Build(ctx context.Context, planned func(*plan.Plan) error) (*pl
 	for i := range tasks {
 		tasks[i] = task{p.Units[i], &in.Images[i]}
 	}
-	return p, e.carryOut(ctx, tasks)
+	if err := e.carryOut(ctx, tasks); err != nil {
+		return p, err
+	}
+	return p, e.sweep()
 }
 
 // begin makes the run's context, which the time limit ends, and a journal that

@@ -145,6 +145,7 @@ func (w *world) command(ctx context.Context, f *fleet.Fleet, opts engine.Options
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	defer e.Close()
 	if e.Run, err = engine.StartRecord(engine.RecordOptions{State: w.state, Fleet: f}); err != nil {
 		w.t.Fatal(err)
 	}

@@ -7,7 +7,8 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 )
 
-// Index says what earlier runs left in registries. It is a fold over their
+// Index says what earlier runs left where images go, the registries or another
+// output. It is a fold over their
 // journals and only a hint: what it names may be gone, and is made again then.
 type Index struct {
 	images map[imageAt]graph.Digest
@@ -23,8 +24,9 @@ type LayersAt struct {
 }
 
 // ReadIndex folds the journals of the newest runs, at most limit of them. A
-// journal that cannot be read counts as empty.
-func ReadIndex(state string, limit int) (*Index, error) {
+// journal that cannot be read counts as empty, and so does one of a run whose
+// images went to another output.
+func ReadIndex(state string, limit int, output string) (*Index, error) {
 	x := &Index{images: map[imageAt]graph.Digest{}, layers: map[graph.Digest]LayersAt{}}
 	runs, err := runlog.List(state)
 	if err != nil {
@@ -35,13 +37,20 @@ func ReadIndex(state string, limit int) (*Index, error) {
 	}
 	for i := len(runs) - 1; i >= 0; i-- {
 		for ev, err := range runlog.Read(runs[i].Dir) {
-			if err != nil {
+			if err != nil || elsewhere(ev, output) {
 				break
 			}
 			x.fold(ev)
 		}
 	}
 	return x, nil
+}
+
+// elsewhere tells whether an event begins a run whose images went to another
+// output.
+func elsewhere(ev journal.Event, output string) bool {
+	var d journal.RunData
+	return ev.Kind == journal.RunStarted && ev.Decode(&d) == nil && d.Output != output
 }
 
 func (x *Index) fold(ev journal.Event) {

@@ -39,27 +39,32 @@ const recentRuns = 8
 // writes a recipe's source into the state folder, opens the contexts and parses
 // the recipe. It reaches neither daemon nor registry; the source's repository
 // only when it is elsewhere and the commit is not at hand. Once a day it prunes
-// the state folder.
+// the state folder. The engine is to be closed.
 func Open(ctx context.Context, s Setup) (*Engine, error) {
 	// What cannot be pruned only takes room, and is tried again tomorrow.
 	_ = prune.Daily(s.State)
 	if err := runPrepare(ctx, s); err != nil {
 		return nil, err
 	}
-	index, err := ReadIndex(s.State, recentRuns)
+	index, err := ReadIndex(s.State, recentRuns, s.Fleet.Output.To)
+	if err != nil {
+		return nil, err
+	}
+	out, err := openOutput(s.Fleet)
 	if err != nil {
 		return nil, err
 	}
 	keychain := creds.New(s.Fleet.Registries)
 	store, err := registry.New(registry.Options{
 		Registries: s.Fleet.Registries, Facts: filepath.Join(s.State, prune.Facts),
-		StrictMounts: s.StrictMounts, UserAgent: s.UserAgent, Credentials: credentials(keychain), Limits: limits,
+		StrictMounts: s.StrictMounts, UserAgent: s.UserAgent, Credentials: credentials(keychain), Limits: limits, Outputs: out.registries(),
 	})
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{Fleet: s.Fleet, Store: store, Index: index, Keychain: keychain, Opts: s.Options, state: s.State}
+	e := &Engine{Fleet: s.Fleet, Store: store, Index: index, Keychain: keychain, Opts: s.Options, state: s.State, output: out}
 	if err := e.openRecipe(ctx); err != nil {
+		e.Close() // nothing is in use
 		return nil, err
 	}
 	return e, nil

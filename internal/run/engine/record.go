@@ -73,7 +73,7 @@ func StartRecord(o RecordOptions) (*Record, error) {
 		return nil, err
 	}
 	r.Redactor().Add(secretValues(o.Fleet)...)
-	return r, r.Append(event(journal.RunStarted, "", journal.RunData{Run: r.ID(), Fleet: id, Command: os.Args, Resumed: r.Resumed, Versions: o.Versions, File: o.Fleet.File, Namespace: o.Namespace}))
+	return r, r.Append(event(journal.RunStarted, "", journal.RunData{Run: r.ID(), Fleet: id, Command: os.Args, Resumed: r.Resumed, Versions: o.Versions, File: o.Fleet.File, Namespace: o.Namespace, Output: o.Fleet.Output.To}))
 }
 
 // identity tells runs of the same fleet and choices from others.

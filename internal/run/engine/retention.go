@@ -141,6 +141,9 @@ func (e *Engine) all(ctx context.Context, n int, work func(i int) error) error {
 // registry deletes an image as a whole.
 func (e *Engine) Delete(ctx context.Context, items []retention.Item) ([]retention.Item, error) {
 	deleted := []retention.Item{}
+	if err := e.output.lock(); err != nil {
+		return deleted, err
+	}
 	for _, i := range items {
 		if i.Kept != "" {
 			continue
@@ -150,5 +153,5 @@ func (e *Engine) Delete(ctx context.Context, items []retention.Item) ([]retentio
 		}
 		deleted = append(deleted, i)
 	}
-	return deleted, nil
+	return deleted, e.sweep()
 }

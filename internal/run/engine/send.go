@@ -61,7 +61,7 @@ func (e *Engine) bringBase(ctx context.Context, t task) error {
 		return nil
 	}
 	for _, repo := range publish.Repos(t.unit.Tags) {
-		if err := e.bring(ctx, publish.Blobs(repo, sourceOf(t.facts.Base), t.facts.Base.Layers)); err != nil {
+		if err := e.bring(ctx, publish.BaseBlobs(e.Fleet.Output, repo, sourceOf(t.facts.Base), t.facts.Base.Layers)); err != nil {
 			return err
 		}
 	}

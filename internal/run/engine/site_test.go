@@ -155,6 +155,7 @@ func (s *site) build(ctx context.Context, c command) (o outcome) {
 		o.err = err
 		return o
 	}
+	defer e.Close()
 	e.Run, o.err = engine.StartRecord(engine.RecordOptions{State: c.state, Fleet: c.fleet, Choices: c.choices})
 	if o.err != nil {
 		return o

@@ -13,10 +13,11 @@ import (
 
 // job is a solve that pushes to repo by digest, written as the fleet's output asks.
 func (e *Engine) job(definition []byte, repo string) plan.Job {
+	at, plainHTTP := e.Store.Pusher(repo)
 	return plan.Job{
 		Definition:       definition,
-		Repo:             repo,
-		HTTP:             e.Store.PlainHTTP(publish.Host(repo)),
+		Repo:             at,
+		HTTP:             plainHTTP,
 		MediaTypes:       e.Fleet.Output.MediaTypes,
 		Compression:      e.Fleet.Output.Compression,
 		CompressionLevel: e.Fleet.Output.CompressionLevel,
@@ -51,7 +52,7 @@ type made struct {
 func (e *Engine) solveOne(ctx, solve context.Context, stop context.CancelCauseFunc, s *station, w *Worker, t task) (made, error) {
 	repos := publish.Repos(t.unit.Tags)
 	source := sourceOf(t.facts.Base)
-	if publish.Host(source) == publish.Host(repos[0]) {
+	if e.Fleet.Output.To == "" && publish.Host(source) == publish.Host(repos[0]) {
 		// The daemon finds mounted blobs and neither pulls nor pushes them again.
 		if err := e.bring(ctx, publish.Blobs(repos[0], source, t.facts.Base.Layers)); err != nil {
 			return made{}, err
@@ -158,7 +159,7 @@ func (e *Engine) cacheRepo() string {
 	if workers == 0 { // nothing is built
 		workers = len(e.Fleet.Workers)
 	}
-	if e.Opts.Cache == "" && workers > 1 {
+	if e.Opts.Cache == "" && e.Fleet.Output.To == "" && workers > 1 {
 		return publish.Repos(e.Fleet.Images[0].Tags)[0]
 	}
 	return e.Opts.Cache

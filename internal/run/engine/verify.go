@@ -59,6 +59,9 @@ const onlyTimes = "times"
 // may differ. The error is of kind [diag.Gate] when an image differs, and of the
 // failure's kind when comparisons failed.
 func (e *Engine) Verify(ctx context.Context, sample int, lenient bool) ([]Verified, error) {
+	if err := e.output.lock(); err != nil {
+		return nil, err
+	}
 	ctx, end := e.begin(ctx)
 	defer end()
 	e.Opts.Planner = planner.Options{Skip: planner.SkipNever}
@@ -75,6 +78,9 @@ func (e *Engine) Verify(ctx context.Context, sample int, lenient bool) ([]Verifi
 	e.background.Wait()
 	if ctx.Err() != nil {
 		return out, diag.Errorf(diag.Interrupted, "run the same command again", "verify: %w", context.Cause(ctx))
+	}
+	if err := e.sweep(); err != nil {
+		return out, err
 	}
 	return out, verifyVerdict(out)
 }
@@ -170,6 +176,9 @@ func (e *Engine) verifyOne(ctx context.Context, t task) (string, error) {
 		return "", err
 	}
 	full, err := e.content(ctx, repo, built.Digest)
+	if err == nil && e.Fleet.Output.To != "" && built.Digest != tag.Digest {
+		err = e.Store.Delete(ctx, repo, built.Digest) // nobody else tidies there
+	}
 	if err != nil {
 		return "", err
 	}

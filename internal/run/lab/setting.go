@@ -114,6 +114,7 @@ func (l *Lab) prepareFleet(ctx context.Context, s *setting) error {
 		return err
 	}
 	with := fl.WithArgs(s.args)
+	with.Output.To = "" // trials are kept apart by names in registries
 	s.fleet = &with
 	eng, err := engine.Open(ctx, engine.Setup{Fleet: s.fleet, State: l.locked(), Options: engine.Options{CachedBases: true}})
 	if err != nil {
@@ -192,7 +193,7 @@ func (l *Lab) command(s *setting, state string, at names) []string {
 		}
 		return append(append(append(args, l.binaries()...), "--"), e.Command...)
 	}
-	args = append(args, "--json", "build", s.file, "--namespace", at.Namespace, "--new-run")
+	args = append(args, "--json", "build", s.file, "--namespace", at.Namespace, "--new-run", "--output", "registry")
 	args = append(args, l.binaries()...)
 	// A state holds the cache mounts of its trials only, so one name does.
 	args = append(args, "--build-arg", "BUILDKIT_CACHE_MOUNT_NS=lab")

@@ -63,6 +63,7 @@ func (a *app) runBuild(ctx context.Context, b *buildFlags, args []string) error 
 	if err != nil {
 		return err
 	}
+	defer eng.Close()
 	workers, err := b.worker.list(eng.Fleet.Workers)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -31,12 +32,14 @@ type fleetFlags struct {
 	// args are NAME=VALUE.
 	args      []string
 	namespace string
-	style     string
-	force     bool
-	skip      string
-	strategy  string
-	bases     string
-	strict    bool
+	// output is as given; "" when not.
+	output   string
+	style    string
+	force    bool
+	skip     string
+	strategy string
+	bases    string
+	strict   bool
 	// cache is a registry/repository; "" when not given.
 	cache string
 	// offline and baseConfig, a path or "", are for commands that only plan.
@@ -79,6 +82,7 @@ func (f *fleetFlags) places(c *cobra.Command) {
 	fl := c.Flags()
 	fl.StringVar(&f.namespace, "namespace", f.namespace, "move every published reference, and the cache mounts, under this `name`")
 	fl.StringVar(&f.style, "namespace-style", f.style, "`style` of the namespace: path (host/NS/repo:tag) or tag (host/repo:NS-tag)")
+	fl.StringVar(&f.output, "output", "", "`place` that images go to, whatever the fleet file says: registry, those that their tags name, or oci:FOLDER, an OCI image layout")
 	fl.StringVar(&f.bases, "bases", f.bases, "`mode`: check asks the registry what each base's tag is now, cached trusts what it was when last asked")
 }
 
@@ -149,7 +153,20 @@ func (f *fleetFlags) load(ctx context.Context, a *app, args []string) (*fleet.Fl
 		return nil, err
 	}
 	moved := fl.InNamespace(f.namespace, fleet.NamespaceStyle(f.style)).WithArgs(set)
+	if f.output != "" {
+		if moved.Output.To, err = fleet.ParseTo(f.output, absolute); err != nil {
+			return nil, badFlag("output", f.output, err)
+		}
+	}
 	return &moved, nil
+}
+
+// absolute makes a path of a flag absolute.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
 }
 
 // buildArgs reads NAME=VALUE.

@@ -17,6 +17,7 @@ import (
 type imageList struct {
 	Run    string            `json:"run"`
 	Fleet  string            `json:"fleet"`
+	Output string            `json:"output,omitempty"`
 	Images []inventory.Image `json:"images"`
 }
 
@@ -68,6 +69,7 @@ func readImages(state, id string) (imageList, error) {
 	if err != nil {
 		return list, err
 	}
+	list.Output = s.Output
 	list.Images = inventory.Of(p, s)
 	return list, nil
 }

@@ -33,6 +33,7 @@ func (a *app) lintCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			defer eng.Close()
 			o.state = state
 			return a.lint(c.Context(), eng, o)
 		},

@@ -26,10 +26,12 @@ func (a *app) mirrorCommand() *cobra.Command {
 			if err := checkTarget(to); err != nil {
 				return err
 			}
+			f.output = "registry" // bases are copied, and nothing is published
 			eng, _, err := a.open(c.Context(), &f, args)
 			if err != nil {
 				return err
 			}
+			defer eng.Close()
 			results, err := eng.Mirror(c.Context(), to)
 			copied, there := 0, 0
 			for _, r := range results {

@@ -43,6 +43,7 @@ func (a *app) planCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			defer eng.Close()
 			o.state = state
 			return a.planOnly(c.Context(), eng, o)
 		},

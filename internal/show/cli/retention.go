@@ -41,7 +41,8 @@ func (a *app) retention(ctx context.Context, f *fleetFlags, args []string, remov
 	if err != nil {
 		return err
 	}
-	past, others, err := archive.Published(state, eng.Fleet.File, f.namespace)
+	defer eng.Close()
+	past, others, err := archive.Published(state, eng.Fleet.File, f.namespace, eng.Fleet.Output.To)
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ func (a *app) verifyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			defer eng.Close()
 			workers, err := w.list(eng.Fleet.Workers)
 			if err != nil {
 				return err

@@ -161,8 +161,13 @@ func costs(g *page, p *plan.Plan) {
 	}
 	g.para(plain, "steps     ", text)
 	g.para(plain, "requests  ", perHost(p.Requests))
-	if p.BytesToCopy > 0 {
+	if p.BytesToCopy > 0 && p.Output == "" {
 		g.para(plain, "copy      ", Bytes(p.BytesToCopy)+" from one registry to another")
+	} else if p.BytesToCopy > 0 {
+		g.para(plain, "copy      ", Bytes(p.BytesToCopy)+" from registries")
+	}
+	if p.Output != "" {
+		g.para(plain, "output    ", p.Output)
 	}
 	if p.Cache != "" {
 		g.para(plain, "cache     ", "results of shared steps in "+p.Cache)

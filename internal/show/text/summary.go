@@ -129,11 +129,15 @@ func verdictOf(s *summary.Summary) (style, string) {
 
 // states are how many images are in which state, those that there are.
 func states(s *summary.Summary) (rows [][]string) {
+	where := ", in the registry"
+	if s.Output != "" {
+		where = ""
+	}
 	for _, r := range []struct {
 		n    int
 		what string
 	}{
-		{s.Strategies["append"], "appended: shared layers over the base, in the registry"},
+		{s.Strategies["append"], "appended: shared layers over the base" + where},
 		{s.Strategies["build"], "built: a solve of its own"},
 		{s.Built - s.Strategies["append"] - s.Strategies["build"], "published"},
 		{s.Retagged, "retagged: the content was there under another tag"},
@@ -166,6 +170,9 @@ func tookRows(s *summary.Summary, all bool) (rows [][]string) {
 		if len(parts) > 0 {
 			rows = append(rows, []string{name, strings.Join(parts, ", ")})
 		}
+	}
+	if s.Output != "" {
+		row("output", []string{s.Output})
 	}
 	if !all {
 		row("phases", phaseParts(s.PhaseSeconds))
