@@ -75,8 +75,9 @@ func TestMixed(t *testing.T) {
 			t.Errorf("%s: executed %d times for %d images", s.Name, s.Executed, n)
 		}
 	}
-	// Also the sources that every solve looks up again.
-	if *r.sum.StepsExecuted != *r.sum.StepsDistinct {
+	// Also of the sources that every solve looks up again. Other tests may have made
+	// shared steps on the same daemon.
+	if *r.sum.StepsExecuted > *r.sum.StepsDistinct {
 		t.Errorf("%d steps were planned, and %d executed", *r.sum.StepsDistinct, *r.sum.StepsExecuted)
 	}
 	again := w.build(t.Context(), w.fleet(w.recipe("mixed"), "mixed"), engine.Options{})
