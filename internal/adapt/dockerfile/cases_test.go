@@ -28,6 +28,7 @@ type testCase struct {
 	Target   string
 	BaseFrom string
 	Network  string
+	Platform string
 	Epoch    int64
 	Image    fleet.Image
 	View     json.RawMessage
@@ -39,7 +40,7 @@ const defaultView = `{"architecture":"amd64","config":{"Env":["PATH=/usr/local/b
 var unique = map[string]string{"context": "sha256:main", "assets": "sha256:assets"}
 
 // testImages answers for any image but those whose name says that it is missing.
-func testImages(_ context.Context, ref string) (graph.Digest, []byte, error) {
+func testImages(_ context.Context, ref, _ string) (graph.Digest, []byte, error) {
 	if strings.Contains(ref, "missing") {
 		return "", nil, diag.Errorf(diag.Infra, "push it first", "resolve %s: not found", ref)
 	}
@@ -82,8 +83,9 @@ func load(t testing.TB, a *txtar.Archive) loaded {
 			Dockerfile: filepath.Join(c.dir, "Dockerfile"), Context: filepath.Join(c.dir, "ctx"), BaseArg: "BASE_IMAGE",
 			Target: c.Target, Args: c.Args, Contexts: c.Contexts, Labels: c.Labels, Network: c.Network,
 		},
-		Unique: unique,
-		Images: testImages,
+		Unique:   unique,
+		Images:   testImages,
+		Platform: c.Platform,
 	}
 	if c.BaseFrom != "" {
 		c.opt.Recipe.BaseArg, c.opt.Recipe.BaseFrom = "", c.BaseFrom

@@ -93,7 +93,7 @@ func TestDaemon(t *testing.T) {
 }
 
 // daemonBase pushes a base to a registry of the test's own.
-func daemonBase(t *testing.T) (*fact.Base, func(context.Context, string) (graph.Digest, []byte, error)) {
+func daemonBase(t *testing.T) (*fact.Base, func(context.Context, string, string) (graph.Digest, []byte, error)) {
 	t.Helper()
 	reg, err := localregistry.Start(t.Context(), localregistry.Options{Root: t.TempDir()})
 	if err != nil {
@@ -113,7 +113,7 @@ func daemonBase(t *testing.T) (*fact.Base, func(context.Context, string) (graph.
 	if err != nil {
 		t.Fatal(err)
 	}
-	return base, func(ctx context.Context, ref string) (graph.Digest, []byte, error) {
+	return base, func(ctx context.Context, ref, platform string) (graph.Digest, []byte, error) {
 		return store.Config(ctx, ref, "linux/amd64")
 	}
 }

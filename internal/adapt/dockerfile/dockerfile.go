@@ -47,10 +47,10 @@ type Options struct {
 	// empty content; [graph.Variant] ids do not depend on it.
 	Unique map[string]string
 	// Images resolves the images that a recipe uses beside the base, for
-	// Platform: the digest that a pull would be answered with, and the config.
-	// It is called concurrently, and once per reference unless it fails. An
-	// error that carries a kind keeps it.
-	Images func(ctx context.Context, ref string) (graph.Digest, []byte, error)
+	// Platform or BuildPlatform: the digest that a pull would be answered with,
+	// and the config. It is called concurrently, and once per reference and
+	// platform unless it fails. An error that carries a kind keeps it.
+	Images func(ctx context.Context, ref, platform string) (graph.Digest, []byte, error)
 }
 
 // Recipe is a parsed Dockerfile. It is safe for concurrent use. The Dockerfile
@@ -75,7 +75,7 @@ type Recipe struct {
 	proved   bool
 
 	files  memo[string, []byte]
-	images memo[string, resolved]
+	images *memo[imageKey, resolved]
 }
 
 // Open reads and parses the Dockerfile. Every problem that can be seen without
@@ -83,7 +83,17 @@ type Recipe struct {
 // does not parse, [diag.RecipeConvert] for another front end, a missing target
 // or a recipe that does not use the base, [diag.FleetNotFound] for a file that
 // cannot be read.
-func Open(opt Options) (*Recipe, error) {
+func Open(opt Options) (*Recipe, error) { return open(opt, &memo[imageKey, resolved]{}) }
+
+// For is the recipe for another platform. Images beside the base that both use are
+// resolved once.
+func (r *Recipe) For(platform string) (*Recipe, error) {
+	opt := r.opt
+	opt.Platform = platform
+	return open(opt, r.images)
+}
+
+func open(opt Options, images *memo[imageKey, resolved]) (*Recipe, error) {
 	if opt.Recipe.BaseArg == "" && opt.Recipe.BaseFrom == "" {
 		opt.Recipe.BaseArg = "BASE_IMAGE"
 	}
@@ -104,7 +114,7 @@ func Open(opt Options) (*Recipe, error) {
 	if err != nil {
 		return nil, diag.List{{Code: diag.FleetNotFound, Pos: diag.Pos{File: opt.Name}, Message: "the Dockerfile cannot be read: " + cause(err), Help: "set recipe.dockerfile to the path of a Dockerfile"}}
 	}
-	r := &Recipe{opt: opt, text: text, viewIDs: map[string]int{}, slots: map[slotKey]*slot{}, variants: map[graph.Digest]*graph.Variant{}}
+	r := &Recipe{opt: opt, text: text, viewIDs: map[string]int{}, slots: map[slotKey]*slot{}, variants: map[graph.Digest]*graph.Variant{}, images: images}
 	// The front end reads the Dockerfile again for each conversion: it must
 	// meet the same text.
 	r.files.put(file, text)

@@ -132,8 +132,8 @@ func TestIdentity(t *testing.T) {
 			o.Platform, o.BuildPlatform = "linux/arm64", "linux/arm64"
 		}, false, false},
 		{"another image", linked, "", func(o *Options) {
-			o.Images = func(ctx context.Context, ref string) (graph.Digest, []byte, error) {
-				return testImages(ctx, ref+"2")
+			o.Images = func(ctx context.Context, ref, platform string) (graph.Digest, []byte, error) {
+				return testImages(ctx, ref+"2", platform)
 			}
 		}, false, false},
 	} {
@@ -166,9 +166,9 @@ func TestIdentity(t *testing.T) {
 func TestOnceForAll(t *testing.T) {
 	var asked atomic.Int64
 	r := recipe(t, linked, func(o *Options) {
-		o.Images = func(ctx context.Context, ref string) (graph.Digest, []byte, error) {
+		o.Images = func(ctx context.Context, ref, platform string) (graph.Digest, []byte, error) {
 			asked.Add(1)
-			return testImages(ctx, ref)
+			return testImages(ctx, ref, platform)
 		}
 	})
 	const images, views = 200, 5
@@ -200,12 +200,12 @@ func TestFailuresPass(t *testing.T) {
 	down := true
 	asked := 0
 	r := recipe(t, linked, func(o *Options) {
-		o.Images = func(ctx context.Context, ref string) (graph.Digest, []byte, error) {
+		o.Images = func(ctx context.Context, ref, platform string) (graph.Digest, []byte, error) {
 			asked++
 			if down {
 				return "", nil, diag.Errorf(diag.Infra, "", "resolve %s: connection refused", ref)
 			}
-			return testImages(ctx, ref)
+			return testImages(ctx, ref, platform)
 		}
 	})
 	base := baseOf("r.example/a:1", json.RawMessage(defaultView))
@@ -230,10 +230,10 @@ func TestCancel(t *testing.T) {
 	entered := make(chan struct{})
 	leave := make(chan struct{})
 	r := recipe(t, linked, func(o *Options) {
-		o.Images = func(ctx context.Context, ref string) (graph.Digest, []byte, error) {
+		o.Images = func(ctx context.Context, ref, platform string) (graph.Digest, []byte, error) {
 			close(entered)
 			<-leave
-			return testImages(ctx, ref)
+			return testImages(ctx, ref, platform)
 		}
 	})
 	base := baseOf("r.example/a:1", json.RawMessage(defaultView))
@@ -429,7 +429,7 @@ func TestReadFile(t *testing.T) {
 				}
 				return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 			},
-			Images: func(context.Context, string) (graph.Digest, []byte, error) {
+			Images: func(context.Context, string, string) (graph.Digest, []byte, error) {
 				return graph.Digest("sha256:" + strings.Repeat("1", 64)), []byte(`{"architecture":"amd64","os":"linux"}`), nil
 			},
 		})

@@ -65,6 +65,9 @@ type baseAnswer struct {
 	config []byte
 }
 
+// imageKey names an image that is not the base.
+type imageKey struct{ ref, platform string }
+
 // resolved is an image that is not the base.
 type resolved struct {
 	digest graph.Digest
@@ -182,7 +185,8 @@ func (g *gateway) ResolveImageConfig(ctx context.Context, ref string, opt source
 	if opt.OCILayoutOpt != nil {
 		return "", "", nil, errors.New("oci-layout contexts need a session: push the image and use docker-image://")
 	}
-	if err := g.samePlatform(ref, opt); err != nil {
+	platform, err := g.platform(ref, opt)
+	if err != nil {
 		return "", "", nil, err
 	}
 	if g.isBase(ref) {
@@ -193,11 +197,11 @@ func (g *gateway) ResolveImageConfig(ctx context.Context, ref string, opt source
 		}
 		return pinned(ref, d), digest.Digest(d), g.base.config, nil
 	}
-	img, err := g.recipe.images.get(ref, func() (resolved, error) {
+	img, err := g.recipe.images.get(imageKey{ref, platform}, func() (resolved, error) {
 		if g.recipe.opt.Images == nil {
 			return resolved{}, fmt.Errorf("%s: images other than the base are not resolved here", ref)
 		}
-		d, config, err := g.recipe.opt.Images(ctx, ref)
+		d, config, err := g.recipe.opt.Images(ctx, ref, platform)
 		return resolved{d, config}, err
 	})
 	if err != nil {
@@ -212,20 +216,25 @@ func (g *gateway) isBase(ref string) bool {
 	return strings.TrimSuffix(familiar(ref), ":latest") == strings.TrimSuffix(familiar(g.base.arg), ":latest")
 }
 
-// samePlatform refuses images for a platform that the facts are not about.
-func (g *gateway) samePlatform(ref string, opt sourceresolver.Opt) error {
+// platform is what an image is asked for: the platform of the recipe's images,
+// or that of the worker, for a stage that cross-builds. The facts are about no
+// others, and about the base for the first only.
+func (g *gateway) platform(ref string, opt sourceresolver.Opt) (string, error) {
+	target, build := g.recipe.opt.Platform, g.recipe.opt.BuildPlatform
 	if opt.ImageOpt == nil || opt.ImageOpt.Platform == nil {
-		return nil
-	}
-	want, err := platforms.Parse(g.recipe.opt.Platform)
-	if err != nil {
-		return err
+		return target, nil
 	}
 	got := platforms.FormatAll(platforms.Normalize(*opt.ImageOpt.Platform))
-	if got != platforms.FormatAll(platforms.Normalize(want)) {
-		return fmt.Errorf("%s is asked for on %s: every image of a fleet's recipe must be for the fleet's platform, %s", ref, got, g.recipe.opt.Platform)
+	for _, p := range []string{target, build} {
+		want, err := platforms.Parse(p)
+		if err != nil {
+			return "", err
+		}
+		if got == platforms.FormatAll(platforms.Normalize(want)) && (p == target || !g.isBase(ref)) {
+			return p, nil
+		}
 	}
-	return nil
+	return "", fmt.Errorf("%s is asked for on %s: images of a fleet's recipe are for the fleet's platform, %s, or of stages for the worker's, %s", ref, got, target, build)
 }
 
 // Solve answers requests for one local folder, which is all that the front end

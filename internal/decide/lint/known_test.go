@@ -105,7 +105,7 @@ func knownInput(t *testing.T, file, text string) (lint.Input, error) {
 			}
 			return os.ReadFile(path)
 		},
-		Images: func(_ context.Context, ref string) (graph.Digest, []byte, error) {
+		Images: func(_ context.Context, ref, _ string) (graph.Digest, []byte, error) {
 			return digest(ref), fmt.Appendf(nil, config, ""), nil
 		},
 	}

@@ -52,7 +52,7 @@ func openViews(t testing.TB, dir string, views int) lint.Input {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := dockerfile.Open(dockerfile.Options{Recipe: fl.Recipe, Platform: fl.Platform, Epoch: fl.Epoch, Images: func(_ context.Context, ref string) (graph.Digest, []byte, error) {
+	r, err := dockerfile.Open(dockerfile.Options{Recipe: fl.Recipe, Platform: fl.Platform, Epoch: fl.Epoch, Images: func(_ context.Context, ref, _ string) (graph.Digest, []byte, error) {
 		return digest(ref), fmt.Appendf(nil, config, ""), nil
 	}})
 	if err != nil {

@@ -17,8 +17,8 @@ const notLookedUp = "leave out --offline once, or give --base-config"
 
 // offlineBase is a base as it was when it was last looked up, or what stands in
 // for it.
-func (e *Engine) offlineBase(ref string) (*fact.Base, error) {
-	if b, ok := e.Store.Cached(ref, e.Fleet.Platform); ok {
+func (e *Engine) offlineBase(ref, platform string) (*fact.Base, error) {
+	if b, ok := e.Store.Cached(ref, platform); ok {
 		return b, nil
 	}
 	if e.Opts.StandIn == nil {
@@ -32,8 +32,8 @@ func (e *Engine) offlineBase(ref string) (*fact.Base, error) {
 // offlineImage is an image that a recipe uses beside the base, as it was when it
 // was last looked up. Where bases have a stand-in, an empty config stands in for
 // it.
-func (e *Engine) offlineImage(ref string) (graph.Digest, []byte, error) {
-	if d, config, ok := e.Store.CachedConfig(ref, e.Fleet.Platform); ok {
+func (e *Engine) offlineImage(ref, platform string) (graph.Digest, []byte, error) {
+	if d, config, ok := e.Store.CachedConfig(ref, platform); ok {
 		return d, config, nil
 	}
 	if e.Opts.StandIn == nil {
@@ -44,19 +44,19 @@ func (e *Engine) offlineImage(ref string) (graph.Digest, []byte, error) {
 	if _, own, ok := strings.Cut(ref, "@"); ok {
 		d = graph.Digest(own)
 	}
-	os, arch, _ := strings.Cut(e.Fleet.Platform, "/")
+	os, arch, _ := strings.Cut(platform, "/")
 	arch, _, _ = strings.Cut(arch, "/")
 	config, err := json.Marshal(map[string]any{"os": os, "architecture": arch, "config": map[string]any{}, "rootfs": map[string]any{"type": "layers", "diff_ids": []graph.Digest{d}}})
 	return d, config, diag.Wrap(diag.Internal, "stand-in for "+ref, err)
 }
 
-// names is a set of names that is safe for concurrent use.
-type names struct {
+// nameSet is a set of names that is safe for concurrent use.
+type nameSet struct {
 	mu  sync.Mutex
 	set map[string]bool
 }
 
-func (n *names) add(name string) {
+func (n *nameSet) add(name string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.set == nil {
@@ -65,7 +65,7 @@ func (n *names) add(name string) {
 	n.set[name] = true
 }
 
-func (n *names) sorted() []string {
+func (n *nameSet) sorted() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.Sorted(maps.Keys(n.set))

@@ -258,8 +258,8 @@ func (w *Walker) variants(ctx context.Context, f *fleet.Fleet, name string, read
 			}
 			return read()
 		},
-		Images: func(_ context.Context, ref string) (graph.Digest, []byte, error) {
-			return w.image(ref, f.Platform)
+		Images: func(_ context.Context, ref, platform string) (graph.Digest, []byte, error) {
+			return w.image(ref, platform)
 		},
 	})
 	if err != nil {
