@@ -267,6 +267,9 @@ func (s *Store) putManifest(ctx context.Context, at place, op plan.Op) (plan.Out
 		return out, nil
 	}
 	// The next run can tell what is under the tag by one HEAD.
+	if doc.index() {
+		return out, s.facts.keep(op.Digest, op.Data)
+	}
 	key := keyOf(doc, nil)
 	if key == "" && doc.docker() {
 		k, ok := s.sentKeys.Load(doc.Config.Digest)

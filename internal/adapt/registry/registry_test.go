@@ -341,7 +341,7 @@ func TestStatAnswers(t *testing.T) {
 				if tt.fails && diag.KindOf(err) != diag.Infra {
 					t.Errorf("kind %v", diag.KindOf(err))
 				}
-				if want := (fact.Tag{Exists: true, Digest: im.Digest, Key: "v1:k"}); tt.exists && tag != want {
+				if want := (fact.Tag{Exists: true, Digest: im.Digest, Key: "v1:k"}); tt.exists && !cmp.Equal(tag, want) {
 					t.Errorf("tag %v", tag)
 				}
 			})

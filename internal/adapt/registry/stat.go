@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fact"
@@ -21,8 +22,10 @@ import (
 // Stat asks what is published under a reference: one HEAD. The content key is
 // read from the manifest (with Docker's media types, from the config's label
 // when the manifest has none) once per digest, ever; manifests that this
-// package sent are known already. Only a "not found" answer makes Exists false.
-// Mirrors are not asked.
+// package sent are known already. The parts of an index have the keys that it
+// states for them; with Docker's media types, which have no place for them, each
+// part is read. Only a "not found" answer makes Exists false. Mirrors are not
+// asked.
 func (s *Store) Stat(ctx context.Context, ref string) (fact.Tag, error) {
 	t, err := s.target(ref)
 	if err != nil {
@@ -37,55 +40,87 @@ func (s *Store) Stat(ctx context.Context, ref string) (fact.Tag, error) {
 	if err != nil {
 		return fact.Tag{}, err
 	}
-	key, err := s.readKey(ctx, t.place, d, what)
+	key, doc, err := s.readKey(ctx, t.place, d, what)
 	if err != nil {
 		return fact.Tag{}, err
 	}
-	return fact.Tag{Exists: true, Digest: d, Key: key}, nil
+	parts, err := s.parts(ctx, t.place, doc, what)
+	if err != nil {
+		return fact.Tag{}, err
+	}
+	return fact.Tag{Exists: true, Digest: d, Key: key, Parts: parts}, nil
 }
 
-// readKey finds out which key a manifest carries. One that went away meanwhile
-// carries none.
-func (s *Store) readKey(ctx context.Context, at place, d graph.Digest, what string) (string, error) {
+// parts are the manifests of an index by their content keys; nil without one.
+func (s *Store) parts(ctx context.Context, at place, index *document, what string) (map[string]graph.Digest, error) {
+	if index == nil {
+		return nil, nil
+	}
+	var out map[string]graph.Digest
+	for _, m := range index.Manifests {
+		key := m.Annotations[fact.KeyAnnotation]
+		if key == "" && index.MediaType == string(types.DockerManifestList) && valid(m.Digest) {
+			var err error
+			if key, _, err = s.readKey(ctx, at, m.Digest, what); err != nil {
+				return nil, err
+			}
+		}
+		if key == "" || !valid(m.Digest) {
+			continue
+		}
+		if out == nil {
+			out = map[string]graph.Digest{}
+		}
+		out[key] = m.Digest
+	}
+	return out, nil
+}
+
+// readKey finds out which key a manifest carries, and returns it with the document
+// when that is an index. One that went away meanwhile carries none.
+func (s *Store) readKey(ctx context.Context, at place, d graph.Digest, what string) (key string, index *document, err error) {
 	if key, ok := s.facts.key(d); ok {
-		return key, nil
+		return key, nil, nil
 	}
 	done, err := s.keying.enter(ctx, d)
 	if err != nil {
-		return "", interrupted(ctx, what)
+		return "", nil, interrupted(ctx, what)
 	}
 	defer done()
 	if key, ok := s.facts.key(d); ok {
-		return key, nil
+		return key, nil, nil
 	}
 	data := s.facts.content(d)
 	if data == nil {
 		var err error
 		data, _, err = s.get(ctx, at, d, "manifests", what, maxDocument)
 		if errors.Is(err, ErrNotFound) {
-			return "", nil
+			return "", nil, nil
 		}
 		if err != nil {
-			return "", err
+			return "", nil, err
 		}
 	}
 	doc, err := parseManifest(data)
 	if err != nil {
 		// Whatever it is, it is not ours.
-		return "", s.facts.setKey(d, "")
+		return "", nil, s.facts.setKey(d, "")
 	}
-	key := keyOf(doc, nil)
+	key = keyOf(doc, nil)
+	if doc.index() {
+		return key, doc, s.facts.keep(d, data) // for the keys of its parts
+	}
 	if key == "" && doc.docker() {
 		config, err := s.fetch(ctx, at, doc.Config.Digest, "blobs", what)
 		if errors.Is(err, ErrNotFound) {
-			return "", nil
+			return "", nil, nil
 		}
 		if err != nil {
-			return "", err
+			return "", nil, err
 		}
 		key = keyOf(doc, config)
 	}
-	return key, s.facts.setKey(d, key)
+	return key, nil, s.facts.setKey(d, key)
 }
 
 // maxPages bounds a list of tags, at a thousand a page.

@@ -63,6 +63,18 @@ type Tag struct {
 	// Key is the content key that the manifest (or its config) carries; empty
 	// when it carries none.
 	Key string `json:"key,omitempty"`
+	// Parts are the manifests of an index by their content keys; nil when it is
+	// none, or states no keys.
+	Parts map[string]graph.Digest `json:"parts,omitempty"`
+}
+
+// Holds is the manifest with a content key: what the reference names, or a part
+// of it when that is an index. It is "" when neither has the key.
+func (t Tag) Holds(key string) graph.Digest {
+	if key != "" && t.Key == key {
+		return t.Digest
+	}
+	return t.Parts[key]
 }
 
 // KeyAnnotation is the manifest annotation (or config label, with Docker media

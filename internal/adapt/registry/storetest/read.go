@@ -165,6 +165,56 @@ func resolveDigest(s suite) {
 	s.costs("again", nil, func() { s.resolve(st, ref, "linux/amd64") })
 }
 
+// statIndex: an index has a key and states those of its parts; a list of Docker's has
+// neither, and its parts are read, once.
+func statIndex(s suite) {
+	repo := s.Host + "/a/parts"
+	one, two := NewImage("one", 1, false, "v1:one"), NewImage("two", 1, false, "v1:two")
+	dockerOne, dockerTwo := NewImage("one", 1, true, "v1:one"), NewImage("two", 1, true, "v1:two")
+	st := s.store()
+	put := func(tag, mediaType, key string, images ...Image) graph.Digest {
+		var children []map[string]any
+		for i, im := range images {
+			Apply(s.T, st, im.Ops(repo, "")...)
+			child := map[string]any{"mediaType": im.MediaType, "digest": im.Digest, "size": len(im.Manifest), "platform": map[string]any{"os": "linux", "architecture": []string{"amd64", "arm64"}[i]}}
+			if mediaType == OCIIndex {
+				child["annotations"] = map[string]string{fact.KeyAnnotation: []string{"v1:one", "v1:two"}[i]}
+			}
+			children = append(children, child)
+		}
+		doc := map[string]any{"schemaVersion": 2, "mediaType": mediaType, "manifests": children}
+		if key != "" {
+			doc["annotations"] = map[string]string{fact.KeyAnnotation: key}
+		}
+		data := encode(doc)
+		Apply(s.T, st, Put(repo, tag, mediaType, data))
+		return Sum(data)
+	}
+	const list = "application/vnd.docker.distribution.manifest.list.v2+json"
+	oci, docker := put("oci", OCIIndex, "v1:whole", one, two), put("docker", list, "", dockerOne, dockerTwo)
+	head := map[string]int64{"HEAD manifest": 1}
+	for _, tt := range []struct {
+		tag   string
+		want  fact.Tag
+		first map[string]int64
+	}{
+		{"oci", fact.Tag{Exists: true, Digest: oci, Key: "v1:whole", Parts: map[string]graph.Digest{"v1:one": one.Digest, "v1:two": two.Digest}}, map[string]int64{"HEAD manifest": 1, "GET manifest": 1}},
+		{"docker", fact.Tag{Exists: true, Digest: docker, Parts: map[string]graph.Digest{"v1:one": dockerOne.Digest, "v1:two": dockerTwo.Digest}}, map[string]int64{"HEAD manifest": 1, "GET manifest": 3, "GET blob": 2}},
+	} {
+		check := func(st Store) func() {
+			return func() {
+				if d := cmp.Diff(tt.want, s.look(st, repo+":"+tt.tag)); d != "" {
+					s.Errorf("%s (-want +got):\n%s", tt.tag, d)
+				}
+			}
+		}
+		stranger := s.store()
+		s.costs(tt.tag+" for the first time", tt.first, check(stranger))
+		s.costs(tt.tag+" again", head, check(stranger))
+		s.costs(tt.tag+" by who sent it", head, check(st))
+	}
+}
+
 // index publishes an index of images for platforms.
 func (s suite) index(st Store, repo, tag string, images map[string]Image) graph.Digest {
 	var children []map[string]any

@@ -177,6 +177,7 @@ func Run(t *testing.T, world func(t *testing.T) World) {
 		{"mount of what is not there", mountMissing},
 		{"stat", stat},
 		{"stat with Docker media types", statDocker},
+		{"stat of an index", statIndex},
 		{"tags", tags},
 		{"resolve by tag", resolveTag},
 		{"resolve by digest", resolveDigest},
