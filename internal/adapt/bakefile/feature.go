@@ -85,8 +85,8 @@ func (m *maker) ignored(t *Target) {
 		m.note(t, "resources", "are not used", "the daemon decides what a step may use")
 	}
 	for _, a := range t.Attest {
-		if a["disabled"] != true {
-			m.note(t, "attest", "is not used", "images are published without attestations")
+		if a["disabled"] != true && a["type"] != "provenance" {
+			m.note(t, "attest", "is used for provenance only", "scan images after they were published")
 		}
 	}
 }
@@ -120,19 +120,24 @@ func (m *maker) contexts(t *Target) map[string]string {
 	return out
 }
 
-// platform is the one platform of a target.
-func (m *maker) platform(t *Target) string {
-	switch len(t.Platforms) {
-	case 0:
-		return "linux/amd64"
-	case 1:
-		if os, _, ok := strings.Cut(t.Platforms[0], "/"); !ok || os != "linux" {
-			m.refuse(t, "platforms", "write linux/ARCH", "is for %s", t.Platforms[0])
+// platforms are those of a target, in order, each once; at least one.
+func (m *maker) platforms(t *Target) []string {
+	var out []string
+	for _, p := range t.Platforms {
+		if os, _, ok := strings.Cut(p, "/"); !ok || os != "linux" {
+			m.refuse(t, "platforms", "write linux/ARCH", "is for %s", p)
 		}
-		return t.Platforms[0]
+		if p == "linux/arm64/v8" { // what registries and workers call linux/arm64
+			p = "linux/arm64"
+		}
+		if !slices.Contains(out, p) {
+			out = append(out, p)
+		}
 	}
-	m.refuse(t, "platforms", "--set '*.platform="+t.Platforms[0]+"' takes the first", "has %d platforms: a fleet has one", len(t.Platforms))
-	return t.Platforms[0]
+	if len(out) == 0 {
+		return []string{"linux/amd64"}
+	}
+	return out
 }
 
 // annotation is an annotation's key with the kind of document that it is for.
@@ -143,7 +148,7 @@ func (m *maker) output(t *Target) fleet.Output {
 	out := fleet.Output{MediaTypes: "oci", Compression: "gzip"}
 	annotate := func(kind, key, value string) {
 		if kind != "" && kind != "manifest" {
-			m.note(t, "annotations", "of an index or a descriptor are not used", "images are published as manifests, without an index")
+			m.note(t, "annotations", "of an index or a descriptor are not used", "annotations are those of manifests")
 			return
 		}
 		if out.Annotations == nil {
@@ -157,6 +162,7 @@ func (m *maker) output(t *Target) fleet.Output {
 			annotate(p[1], p[2], value)
 		}
 	}
+	out.Provenance = slices.ContainsFunc(t.Attest, func(a map[string]any) bool { return a["disabled"] != true && a["type"] == "provenance" })
 	if len(t.Outputs) > 1 {
 		m.refuse(t, "output", "--set '*.output=type=registry'", "has %d outputs: a fleet publishes to registries", len(t.Outputs))
 		return out
@@ -205,6 +211,9 @@ func (m *maker) export(t *Target, o map[string]string, out *fleet.Output, annota
 	}
 	if out.MediaTypes == "docker" && out.Compression == "zstd" {
 		m.refuse(t, "output", "leave out oci-mediatypes=false", "has layers with zstd, which Docker's media types cannot name")
+	}
+	if out.MediaTypes == "docker" && out.Provenance {
+		m.refuse(t, "attest", "leave out oci-mediatypes=false", "has provenance, which Docker's media types cannot hold")
 	}
 	if out.MediaTypes == "docker" && len(out.Annotations) > 0 {
 		m.refuse(t, "annotations", "leave out oci-mediatypes=false", "has annotations, which Docker's media types cannot hold")

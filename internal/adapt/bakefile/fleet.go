@@ -76,12 +76,12 @@ type maker struct {
 
 // part is what targets must share to be images of one fleet.
 type part struct {
-	recipe   fleet.Recipe
-	inline   string
-	output   fleet.Output
-	platform string
-	epoch    string // seconds, "" for none
-	names    []string
+	recipe    fleet.Recipe
+	inline    string
+	output    fleet.Output
+	platforms []string // at least one
+	epoch     string   // seconds, "" for none
+	names     []string
 }
 
 func (m *maker) problem(code diag.Code, t *Target, of, help, format string, args ...any) {
@@ -112,7 +112,10 @@ func (m *maker) fleet() (*Fleet, error) {
 		return nil, err
 	}
 	p := m.parts[0]
-	fl.Recipe, fl.Output, fl.Platform, fl.Inline = p.recipe, p.output, p.platform, p.inline
+	fl.Recipe, fl.Output, fl.Platform, fl.Inline = p.recipe, p.output, p.platforms[0], p.inline
+	if len(p.platforms) > 1 {
+		fl.Platforms = p.platforms
+	}
 	if n, err := strconv.ParseInt(p.epoch, 10, 64); err == nil {
 		at := time.Unix(n, 0).UTC()
 		fl.Epoch = &at
@@ -158,7 +161,7 @@ func common(images []fleet.Image, of func(*fleet.Image) *map[string]string) map[
 
 // part is the part that a target makes alone.
 func (m *maker) part(t *Target) *part {
-	p := &part{recipe: fleet.Recipe{Target: t.Target, Contexts: m.contexts(t), Network: network(t.Network)}, output: m.output(t), platform: m.platform(t), inline: t.DockerfileInline}
+	p := &part{recipe: fleet.Recipe{Target: t.Target, Contexts: m.contexts(t), Network: network(t.Network)}, output: m.output(t), platforms: m.platforms(t), inline: t.DockerfileInline}
 	p.recipe.Context = m.abs(t.Context)
 	if p.inline == "" {
 		p.recipe.Dockerfile = m.dockerfile(t)
@@ -196,7 +199,7 @@ func network(mode string) string {
 func (p *part) aspects() []aspect {
 	return []aspect{
 		{"dockerfile", p.recipe.Dockerfile}, {"dockerfile-inline", p.inline}, {"context", p.recipe.Context}, {"target", p.recipe.Target},
-		{"contexts", p.recipe.Contexts}, {"network", p.recipe.Network}, {"platforms", p.platform}, {"output", p.output}, {epochArg, p.epoch},
+		{"contexts", p.recipe.Contexts}, {"network", p.recipe.Network}, {"platforms", p.platforms}, {"output", p.output}, {epochArg, p.epoch},
 		{"args", p.recipe.BaseArg}, // one takes its base from there, the other from a context
 	}
 }
@@ -252,7 +255,7 @@ func (m *maker) base(t *Target, p *part, im *fleet.Image) {
 		m.problem(diag.BakeBase, t, "target", "name a stage of the Dockerfile", "target %s: the Dockerfile has no stage %s", t.Name, p.recipe.Target)
 		return
 	}
-	ref, err := m.opt.From(outline, base.From, im.Args, p.platform)
+	ref, err := m.opt.From(outline, base.From, im.Args, p.platforms[0])
 	switch {
 	case err != nil:
 		m.problem(diag.BakeBase, t, "args", "mend the FROM, or its arguments", "target %s is built FROM %s (%s): %v", t.Name, base.From, base.Pos, err)

@@ -122,7 +122,7 @@ type parser struct {
 
 // fleet reads the whole file from its root.
 func (p *parser) fleet(root *yamldoc.Node, abs string) *fleet.Fleet {
-	o, ok := p.Object(root, "", "name", "recipe", "profiles", "images", "output", "platform", "epoch",
+	o, ok := p.Object(root, "", "name", "recipe", "profiles", "images", "output", "platform", "platforms", "epoch",
 		"secrets", "ssh", "prepare", "registries", "jobs", "disk", "deadlines", "workers", "lint")
 	if !ok {
 		return nil
@@ -131,7 +131,6 @@ func (p *parser) fleet(root *yamldoc.Node, abs string) *fleet.Fleet {
 		Name:       o.Text("name", filepath.Base(p.dir)),
 		File:       abs,
 		Output:     p.output(o),
-		Platform:   p.platform(o),
 		Epoch:      p.epoch(o),
 		Secrets:    p.secrets(o),
 		SSH:        p.ssh(o),
@@ -143,6 +142,7 @@ func (p *parser) fleet(root *yamldoc.Node, abs string) *fleet.Fleet {
 		Workers:    p.workers(o),
 		Lint:       p.lint(o),
 	}
+	fl.Platform, fl.Platforms = p.platforms(o)
 	if o.Has("name") && fl.Name != "" && !word.MatchString(fl.Name) {
 		p.Problem(diag.FleetValue, o.Pos("name"), "use letters, digits, dots, dashes and underscores", "the name %q has other characters", fl.Name)
 	}

@@ -164,7 +164,7 @@ func (p *parser) output(top yamldoc.Object) fleet.Output {
 	if !top.Has("output") {
 		return out
 	}
-	o, ok := p.Object(top.Value("output"), "output", "to", "mediaTypes", "compression", "compressionLevel", "keyTag", "annotations")
+	o, ok := p.Object(top.Value("output"), "output", "to", "mediaTypes", "compression", "compressionLevel", "keyTag", "annotations", "provenance")
 	if !ok {
 		return out
 	}
@@ -173,6 +173,7 @@ func (p *parser) output(top yamldoc.Object) fleet.Output {
 		Compression: o.Choice("compression", "gzip", "zstd"),
 		KeyTag:      o.Flag("keyTag"),
 		Annotations: o.Strings("annotations"),
+		Provenance:  o.Flag("provenance"),
 	}
 	if o.Has("to") {
 		var err error
@@ -187,6 +188,9 @@ func (p *parser) output(top yamldoc.Object) fleet.Output {
 	if out.MediaTypes == "docker" && o.Has("annotations") {
 		p.Problem(diag.FleetValue, o.Pos("annotations"), "use mediaTypes: oci, or labels", "Docker media types have no annotations")
 	}
+	if out.MediaTypes == "docker" && out.Provenance {
+		p.Problem(diag.FleetValue, o.Pos("provenance"), "use mediaTypes: oci", "Docker media types have no attestations")
+	}
 	return out
 }
 
@@ -195,11 +199,40 @@ func architectures() []string {
 	return []string{"amd64", "arm64", "arm", "386", "ppc64le", "s390x", "riscv64", "loong64", "mips64", "mips64le"}
 }
 
-func (p *parser) platform(o yamldoc.Object) string {
-	s := o.Text("platform", "linux/amd64")
-	if s == "" || !o.Has("platform") {
-		return "linux/amd64"
+// platforms reads what every image is for: the first platform and, when there are
+// several, all of them.
+func (p *parser) platforms(o yamldoc.Object) (first string, several []string) {
+	if !o.Has("platforms") {
+		if s := o.Text("platform", ""); s != "" {
+			return p.platform(o.Pos("platform"), s), nil
+		}
+		return "linux/amd64", nil
 	}
+	if o.Has("platform") {
+		p.Problem(diag.FleetValue, o.Pos("platform"), "put it into platforms", "platform and platforms are both given")
+	}
+	items := o.Texts("platforms")
+	if len(items) == 0 {
+		p.Problem(diag.FleetEmpty, o.Pos("platforms"), "leave it out for linux/amd64", "platforms names no platform")
+	}
+	for _, item := range items {
+		s := p.platform(p.Pos(item.Node), item.Text)
+		if slices.Contains(several, s) {
+			p.Problem(diag.FleetDuplicate, p.Pos(item.Node), "", "the platform %s is given twice", s)
+			continue
+		}
+		several = append(several, s)
+	}
+	switch len(several) {
+	case 0:
+		return "linux/amd64", nil
+	case 1:
+		return several[0], nil
+	}
+	return several[0], several
+}
+
+func (p *parser) platform(pos diag.Pos, s string) string {
 	part := strings.Split(s, "/")
 	alias := map[string]string{"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386", "armhf": "arm"}
 	help := "write linux/ARCH or linux/ARCH/VARIANT; linux/amd64 is the default"
@@ -217,7 +250,7 @@ func (p *parser) platform(o yamldoc.Object) string {
 			help = fmt.Sprintf("did you mean linux/%s?", near)
 		}
 	}
-	p.Problem(diag.FleetValue, o.Pos("platform"), help, "there is no platform %q", s)
+	p.Problem(diag.FleetValue, pos, help, "there is no platform %q", s)
 	return s
 }
 

@@ -172,8 +172,18 @@ func (w *writer) output(f fleet.Fleet) {
 	if o.CompressionLevel > 0 {
 		w.line("", "  compressionLevel: "+strconv.Itoa(o.CompressionLevel))
 	}
+	if o.Provenance {
+		w.line("", "  provenance: true")
+	}
 	w.texts("  ", "", "annotations", o.Annotations, scalar)
-	w.line("\n# What every image is for.", "platform: "+scalar(f.Platform))
+	if len(f.Platforms) > 0 {
+		w.line("\n# What every image is for.", "platforms:")
+		for _, p := range f.Platforms {
+			w.line("", "  - "+scalar(p))
+		}
+	} else {
+		w.line("\n# What every image is for.", "platform: "+scalar(f.Platform))
+	}
 	if f.Epoch != nil {
 		w.line("\n# The latest time that layers and configs may carry.", "epoch: "+f.Epoch.UTC().Format(time.RFC3339))
 	}

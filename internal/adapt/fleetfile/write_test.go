@@ -51,7 +51,10 @@ func TestWriteProperty(t *testing.T) {
 		if want.Output.MediaTypes == "docker" {
 			want.Output.Compression = "gzip"
 		} else {
-			want.Output.Annotations = texts("annotations")
+			want.Output.Annotations, want.Output.Provenance = texts("annotations"), rapid.Bool().Draw(t, "provenance")
+		}
+		if rapid.Bool().Draw(t, "several platforms") {
+			want.Platforms = []string{want.Platform, "linux/s390x"}
 		}
 		if rapid.Bool().Draw(t, "epoch") {
 			at := time.Unix(1700000000, 0).UTC()

@@ -91,7 +91,7 @@ func Misses(now, ref *Run, image string) *Report {
 	}
 	seen := map[graph.Digest]bool{}
 	for i := range now.Plan.Units {
-		if u := &now.Plan.Units[i]; image == "" || u.Image == image {
+		if u := &now.Plan.Units[i]; image == "" || u.Image == image || u.Index == image {
 			x.unit(u, seen)
 		}
 	}

@@ -23,12 +23,16 @@ type Published struct {
 	// Digest is the manifest's; empty when the run does not know it.
 	Digest graph.Digest `json:"digest,omitempty"`
 	// Tags are full references, in the order of the fleet file.
-	Tags []string `json:"tags"`
+	Tags []string `json:"tags,omitempty"`
 	// Base is the declared reference, BaseDigest what it resolved to.
 	Base       string       `json:"base"`
 	BaseDigest graph.Digest `json:"baseDigest,omitempty"`
 	// Key is the content key.
 	Key string `json:"key,omitempty"`
+	// Parts are the manifests of an index, in order, without tags of their own; nil
+	// when the image is no index. The platform of an index is those of its parts,
+	// with commas between them.
+	Parts []Published `json:"parts,omitempty"`
 }
 
 // State is what became of an image in a run, in the words of the summary.
@@ -53,12 +57,56 @@ type Image struct {
 // summary says of each. An image that is not published has no digest, and its
 // tags are those that it was to have. s must have been folded, not decoded.
 func Of(p *plan.Plan, s *summary.Summary) []Image {
-	out := make([]Image, len(p.Units))
-	for i, u := range p.Units {
-		is := s.Units[u.Image]
-		out[i] = Image{stateOf(is), Published{Image: u.Image, Platform: u.Platform, Tags: u.Tags, Base: u.Base, BaseDigest: u.BaseDigest, Key: u.Key}}
-		if out[i].published() {
-			out[i].Digest = is.Digest
+	out := make([]Image, 0, len(p.Units))
+	for i := 0; i < len(p.Units); {
+		u := &p.Units[i]
+		n := 1
+		if x := p.Index(u.Index); x == nil {
+			out = append(out, imageOf(u, s))
+		} else {
+			n = len(x.Units)
+			out = append(out, indexOf(x, p.Units[i:i+n], s))
+		}
+		i += n
+	}
+	return out
+}
+
+// imageOf is what became of a unit.
+func imageOf(u *plan.Unit, s *summary.Summary) Image {
+	is := s.Units[u.Image]
+	i := Image{stateOf(is), Published{Image: u.Image, Platform: u.Platform, Tags: u.Tags, Base: u.Base, BaseDigest: u.BaseDigest, Key: u.Key}}
+	if i.published() {
+		i.Digest = is.Digest
+	}
+	return i
+}
+
+// indexOf is what became of an image that is an index over units. It is in place
+// when its tags were told to name it.
+func indexOf(x *plan.Index, units []plan.Unit, s *summary.Summary) Image {
+	out := Image{Skipped, Published{Image: x.Image, Tags: x.Tags, Base: units[0].Base, BaseDigest: units[0].BaseDigest, Key: x.Key}}
+	var platforms []string
+	failed := false
+	for i := range units {
+		part := imageOf(&units[i], s)
+		part.Tags = nil
+		if part.State != Skipped {
+			out.State = Pending
+		}
+		failed = failed || part.State == Failed
+		platforms = append(platforms, part.Platform)
+		out.Parts = append(out.Parts, part.Published)
+	}
+	out.Platform = strings.Join(platforms, ",")
+	is, ok := s.Indexes[x.Image]
+	switch {
+	case failed:
+		out.State = Failed
+	case ok && is.Key == x.Key:
+		out.State, out.Digest = stateOf(summary.UnitState{State: summary.Published, Action: is.Action}), is.Digest
+		if is.Action == string(plan.Skip) {
+			out.State = Skipped
 		}
 	}
 	return out

@@ -33,8 +33,8 @@ type keyer struct {
 	secrets map[graph.Digest][]string // by variant
 }
 
-func newKeyer(f *fleet.Fleet) *keyer {
-	common := map[string]any{"platform": f.Platform, "mediaTypes": or(f.Output.MediaTypes, "oci"), "compression": or(f.Output.Compression, "gzip")}
+func newKeyer(f *fleet.Fleet, platform string) *keyer {
+	common := map[string]any{"platform": platform, "mediaTypes": or(f.Output.MediaTypes, "oci"), "compression": or(f.Output.Compression, "gzip")}
 	if f.Output.CompressionLevel > 0 {
 		common["compressionLevel"] = f.Output.CompressionLevel
 	}
@@ -47,6 +47,16 @@ func newKeyer(f *fleet.Fleet) *keyer {
 	return &keyer{common: common, secrets: map[graph.Digest][]string{}}
 }
 
+// keyers are those of a plan's platforms.
+type keyers map[string]*keyer
+
+func (k keyers) of(f *fleet.Fleet, platform string) *keyer {
+	if k[platform] == nil {
+		k[platform] = newKeyer(f, platform)
+	}
+	return k[platform]
+}
+
 func or(s, def string) string {
 	if s == "" {
 		return def
@@ -57,6 +67,16 @@ func or(s, def string) string {
 // image is the content key of an image.
 func (k *keyer) image(f *Facts) string {
 	return KeyVersion + ":" + k.sum(map[string]any{"base": f.Base.Manifest, "variant": f.Variant.ID, "content": f.Content, "secrets": k.secretIDs(f.Variant)})
+}
+
+// indexKey is the content key of an index over units with these keys, in order:
+// "" when one is not known.
+func indexKey(units []string, out fleet.Output) string {
+	if slices.Contains(units, "") {
+		return ""
+	}
+	k := keyer{common: map[string]any{}}
+	return KeyVersion + ":" + k.sum(map[string]any{"index": units, "provenance": out.Provenance})
 }
 
 // layers identifies the result of a layer set: its steps and the files they copy.

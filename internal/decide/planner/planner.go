@@ -5,6 +5,7 @@
 package planner
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -40,6 +41,8 @@ type Options struct {
 // Facts is what is known about one image before it is made.
 type Facts struct {
 	Image fleet.Image
+	// Platform is one of the fleet's; "" is its only one.
+	Platform string
 	// Base and Variant are nil when Problem says why.
 	Base    *fact.Base
 	Variant *graph.Variant
@@ -51,13 +54,16 @@ type Facts struct {
 	// Tags is what the registry says of each of Image.Tags, in order. Empty
 	// when it was not asked.
 	Tags []fact.Tag
-	// KeyTag is what it says of the key tag in the first tag's repository.
+	// KeyTag is what it says of the key tag in the first tag's repository, which is
+	// that of the index where there is one.
 	KeyTag fact.Tag
 }
 
 // Input is everything that a plan depends on.
 type Input struct {
-	Fleet  *fleet.Fleet
+	Fleet *fleet.Fleet
+	// Images are in order; those of one image on several platforms follow each
+	// other.
 	Images []Facts
 	// Known says where content with a key was published before: the
 	// repository@digest in repo, or "".
@@ -85,9 +91,14 @@ func Make(in Input) *plan.Plan {
 	for host, n := range in.LookupRequests {
 		p.Requests[host] += n
 	}
-	keys := newKeyer(in.Fleet)
+	keys := keyers{}
 	for i := range in.Images {
 		p.Units[i] = decide(&in, &in.Images[i], keys)
+	}
+	if in.Fleet.Indexed() {
+		p.Indexes = indexes(&in, p.Units)
+	}
+	for i := range p.Units {
 		p.Actions[p.Units[i].Action]++
 	}
 	count(p, &in)
@@ -95,11 +106,19 @@ func Make(in Input) *plan.Plan {
 }
 
 // Decide makes the unit of one image, before the others are known.
-func Decide(in *Input, f *Facts) plan.Unit { return decide(in, f, newKeyer(in.Fleet)) }
+func Decide(in *Input, f *Facts) plan.Unit { return decide(in, f, keyers{}) }
+
+// platform is what a unit is made for.
+func (in *Input) platform(f *Facts) string { return cmp.Or(f.Platform, in.Fleet.Platform) }
 
 // decide makes the unit of one image.
-func decide(in *Input, f *Facts, keys *keyer) plan.Unit {
-	u := plan.Unit{Image: f.Image.ID, Platform: in.Fleet.Platform, Base: f.Image.Base, Tags: f.Image.Tags}
+func decide(in *Input, f *Facts, all keyers) plan.Unit {
+	platform := in.platform(f)
+	keys := all.of(in.Fleet, platform)
+	u := plan.Unit{Image: in.Fleet.Unit(f.Image.ID, platform), Platform: platform, Base: f.Image.Base, Tags: f.Image.Tags}
+	if in.Fleet.Indexed() {
+		u.Index = f.Image.ID
+	}
 	if f.Problem != nil {
 		u.Action = plan.Block
 		code := plan.Blocked
@@ -160,6 +179,9 @@ func found(in *Input, f *Facts, u *plan.Unit) bool {
 	if rule == SkipNever {
 		return false
 	}
+	if u.Index != "" {
+		return foundPart(in, f, u)
+	}
 	for i, t := range f.Tags {
 		switch {
 		case t.Exists && (t.Key == u.Key || rule == SkipTag):
@@ -168,10 +190,12 @@ func found(in *Input, f *Facts, u *plan.Unit) bool {
 				repo, _ := publish.Split(f.Image.Tags[i])
 				u.From = repo + "@" + string(t.Digest)
 			}
-		case t.Exists && t.Key == "":
-			u.Why = append(u.Why, plan.Reason{Code: plan.TagForeign, Detail: f.Image.Tags[i] + " exists and carries no content key"})
 		case t.Exists:
-			u.Why = append(u.Why, keyChange(t.Key, u.Key))
+			u.Why = append(u.Why, replaced(f.Image.Tags[i], t, u.Key))
+			if d := t.Parts[u.Key]; d != "" && u.From == "" { // an index that the image was a part of
+				repo, _ := publish.Split(f.Image.Tags[i])
+				u.From = repo + "@" + string(d)
+			}
 		}
 	}
 	if len(u.Have) == len(u.Tags) {
@@ -202,8 +226,15 @@ func found(in *Input, f *Facts, u *plan.Unit) bool {
 	return true
 }
 
-// keyChange says why a tag that exists is made again.
-func keyChange(old, now string) plan.Reason {
+// replaced says why a tag that exists is made again.
+func replaced(ref string, t fact.Tag, now string) plan.Reason {
+	old := t.Key
+	for key := range t.Parts {
+		old = cmp.Or(old, key) // they have one version
+	}
+	if old == "" {
+		return plan.Reason{Code: plan.TagForeign, Detail: ref + " exists and carries no content key"}
+	}
 	if ov, nv := keyVersion(old), keyVersion(now); ov != nv {
 		return plan.Reason{Code: plan.KeyVersion, Detail: "the content key changed its version: " + ov + " -> " + nv}
 	}
@@ -259,8 +290,11 @@ func count(p *plan.Plan, in *Input) {
 	for i := range p.Units {
 		c.unit(&p.Units[i], &in.Images[i])
 	}
+	for i := range p.Indexes {
+		c.costs.index(&p.Indexes[i])
+	}
 	sort.SliceStable(p.Kinds, func(i, j int) bool { return p.Kinds[i].Images > p.Kinds[j].Images })
-	p.Warnings = slices.Concat(warnings(in), tooManyLayers(p, in), offline(in))
+	p.Warnings = slices.Concat(warnings(in), tooManyLayers(p, in), emulated(p, in), offline(in))
 }
 
 type kindOf struct {

@@ -67,7 +67,10 @@ func (c *costs) beside(from, repo string) bool {
 func (c *costs) unit(u *plan.Unit, f *Facts) {
 	switch u.Action {
 	case plan.Retag:
-		c.tell(u.Tags[0], readManifest+len(u.Tags)-len(u.Have))
+		c.tell(u.Tags[0], readManifest)
+		if u.Index == "" {
+			c.tell(u.Tags[0], len(u.Tags)-len(u.Have))
+		}
 	case plan.Append:
 		c.appended(u, f)
 	case plan.Build:
@@ -90,7 +93,7 @@ func (c *costs) appended(u *plan.Unit, f *Facts) {
 			c.bring(publish.Blobs(repo, set, blobs))
 		}
 		c.tell(repo, uploadConfig)
-		c.tags(u, repo)
+		c.manifest(u, repo)
 	}
 }
 
@@ -144,7 +147,9 @@ func (c *costs) built(u *plan.Unit, f *Facts) {
 		if i > 0 {
 			c.bring(publish.Blobs(repo, repos[0], append(layers, unknown(u.Image+" config", 1)...)))
 		}
-		c.tags(u, repo)
+		if i > 0 || u.Index == "" { // else the daemon sent it
+			c.manifest(u, repo)
+		}
 	}
 }
 
@@ -226,13 +231,43 @@ func (c *costs) bring(ops []plan.Op) {
 	}
 }
 
-// tags counts the PUTs of a manifest under an image's tags in one repository.
-func (c *costs) tags(u *plan.Unit, repo string) {
+// manifest counts the PUTs of a unit's manifest in one repository: by digest when
+// it is a part of an index.
+func (c *costs) manifest(u *plan.Unit, repo string) {
+	if u.Index != "" {
+		c.tell(repo, 1)
+		return
+	}
+	c.tags(u.Key, u.Tags, repo)
+}
+
+// attestation is what the provenance of one unit costs in a repository: a
+// statement, a config and a manifest.
+const attestation = 2 + uploadConfig + 1
+
+// index counts the writing of an index.
+func (c *costs) index(x *plan.Index) {
+	switch x.Action {
+	case plan.Retag:
+		c.tell(x.Tags[0], readManifest+len(x.Tags)-len(x.Have))
+	case plan.Compose:
+		for _, repo := range publish.Repos(x.Tags) {
+			if c.in.Fleet.Output.Provenance {
+				c.tell(repo, attestation*len(x.Units))
+			}
+			c.tags(x.Key, x.Tags, repo)
+		}
+	}
+}
+
+// tags counts the PUTs of a manifest under those of the tags that are in one
+// repository.
+func (c *costs) tags(key string, all []string, repo string) {
 	var tags []string
 	if c.in.Fleet.Output.KeyTag {
-		tags = append(tags, repo+":"+publish.KeyTag(u.Key))
+		tags = append(tags, repo+":"+publish.KeyTag(key))
 	}
-	for _, t := range u.Tags {
+	for _, t := range all {
 		if r, _ := publish.Split(t); r == repo {
 			tags = append(tags, t)
 		}

@@ -109,7 +109,7 @@ func bring(kind plan.OpKind, repo, from string, layers []fact.Descriptor) []plan
 // which is atomic. Several tags are preceded by a PUT by digest, so that no tag
 // can name a manifest whose siblings the registry refused.
 func Manifests(repo string, tags []string, manifest Object) []plan.Op {
-	put := plan.Op{Kind: plan.OpManifest, Repo: repo, Digest: manifest.Digest, Size: int64(len(manifest.Data)), MediaType: manifest.MediaType, Data: manifest.Data}
+	put := Put(repo, manifest)
 	var ops []plan.Op
 	if len(tags) > 1 {
 		ops = append(ops, put)
@@ -120,6 +120,16 @@ func Manifests(repo string, tags []string, manifest Object) []plan.Op {
 		ops = append(ops, op)
 	}
 	return ops
+}
+
+// Put is the PUT of a manifest by its digest, under no tag.
+func Put(repo string, manifest Object) plan.Op { return manifest.op(plan.OpManifest, repo) }
+
+// Upload is the upload of a blob.
+func Upload(repo string, blob Object) plan.Op { return blob.op(plan.OpUpload, repo) }
+
+func (o Object) op(kind plan.OpKind, repo string) plan.Op {
+	return plan.Op{Kind: kind, Repo: repo, Digest: o.Digest, Size: int64(len(o.Data)), MediaType: o.MediaType, Data: o.Data}
 }
 
 // Requests is the number of requests that op costs when all goes well, without

@@ -112,6 +112,13 @@ func (s *Summary) apply(e *journal.Event) bool {
 		return with(e, func(d journal.UnitData) { s.unit(e, d) })
 	case journal.UnitFailed:
 		return with(e, func(d journal.FailData) { s.unitFailed(e, d) })
+	case journal.IndexReady:
+		return with(e, func(d journal.UnitData) {
+			// What this run published stays so when a later start finds it in place.
+			if was, ok := s.Indexes[e.Unit]; !ok || was.Key != d.Key || d.Action != string(plan.Skip) {
+				s.Indexes[e.Unit] = d
+			}
+		})
 	case journal.LayersReady:
 		return with(e, func(d journal.LayersData) { s.Layers[LayersKey{d.Layers, d.Repo}] = d })
 	case journal.StepBegun:

@@ -135,6 +135,9 @@ type Summary struct {
 	// Units are the images that something happened to, by id. They are not part
 	// of the JSON form.
 	Units map[string]UnitState `json:"-"`
+	// Indexes are the images whose tags name an index, by id: what the journal says
+	// of each, and how it came about. They are not part of the JSON form.
+	Indexes map[string]journal.UnitData `json:"-"`
 	// Layers are the layer sets that are in a repository. They are not part of
 	// the JSON form.
 	Layers map[LayersKey]journal.LayersData `json:"-"`
@@ -226,7 +229,7 @@ func New() *Summary {
 	return &Summary{
 		V: Version, Strategies: map[string]int{}, PhaseSeconds: map[string]float64{}, Versions: map[string]string{},
 		Steps: []*Step{}, Parts: []*Part{}, Workers: []*Worker{}, Failures: []*Failure{}, Notes: []journal.NoteData{},
-		Units: map[string]UnitState{}, Layers: map[LayersKey]journal.LayersData{},
+		Units: map[string]UnitState{}, Indexes: map[string]journal.UnitData{}, Layers: map[LayersKey]journal.LayersData{},
 		fold: newState(),
 	}
 }

@@ -21,8 +21,12 @@ type Fleet struct {
 	Images []Image `json:"images"`
 	// Output says how images are written.
 	Output Output `json:"output"`
-	// Platform is OS/ARCH[/VARIANT] of every image, "linux/amd64" by default.
+	// Platform is OS/ARCH[/VARIANT] of every image, "linux/amd64" by default; the
+	// first of Platforms when there are several.
 	Platform string `json:"platform"`
+	// Platforms are two or more when every image is made for each of them and
+	// published as an index over these; nil when there is one.
+	Platforms []string `json:"platforms,omitempty"`
 	// Epoch, when set, is SOURCE_DATE_EPOCH: layers and configs carry no later time.
 	Epoch *time.Time `json:"epoch,omitempty"`
 	// Secrets and SSH are offered to steps that ask for them by id.
@@ -43,6 +47,27 @@ type Fleet struct {
 	Workers []Worker `json:"workers,omitempty"`
 	// Lint says how the fleet is checked.
 	Lint Lint `json:"lint,omitzero"`
+}
+
+// EachPlatform lists what every image is made for, at least one platform.
+func (f *Fleet) EachPlatform() []string {
+	if len(f.Platforms) > 0 {
+		return f.Platforms
+	}
+	return []string{f.Platform}
+}
+
+// Indexed tells whether an image is published as an index: of its platforms, or
+// of itself and its provenance.
+func (f *Fleet) Indexed() bool { return len(f.Platforms) > 0 || f.Output.Provenance }
+
+// Unit names the work on an image for a platform: by the image's id, with the
+// platform behind a slash when there are several. Names are unique.
+func (f *Fleet) Unit(image, platform string) string {
+	if len(f.Platforms) == 0 {
+		return image
+	}
+	return image + "/" + platform
 }
 
 // Recipe is a Dockerfile with its contexts and arguments.
@@ -110,6 +135,9 @@ type Output struct {
 	// KeyTag also publishes every image as k-<key12>, so that a machine
 	// without state finds equal content by one request.
 	KeyTag bool `json:"keyTag,omitempty"`
+	// Provenance also publishes of every image what it was made from; only with
+	// OCI media types.
+	Provenance bool `json:"provenance,omitempty"`
 }
 
 // HighestLevel is the highest level of the output's compression.

@@ -80,6 +80,35 @@ func Masked(name, value string) string {
 	return "sha256:" + hex.EncodeToString(sum[:6])
 }
 
+// Runs lists the platforms whose programs the steps of g run, sorted; with steps
+// given, these and what they need.
+func (g *Graph) Runs(steps ...Digest) []string {
+	needed := map[Digest]bool{}
+	for _, d := range steps {
+		needed[d] = true
+	}
+	var out []string
+	for i := len(g.Steps) - 1; i >= 0; i-- { // inputs come before what needs them
+		s := &g.Steps[i]
+		if len(steps) > 0 && !needed[s.Digest] {
+			continue
+		}
+		for _, in := range s.Inputs {
+			needed[in] = true
+		}
+		if s.Kind != KindExec {
+			continue
+		}
+		for _, f := range s.Facets {
+			if f.Kind == FacetPlatform && !slices.Contains(out, f.Value) {
+				out = append(out, f.Value)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // Files gives the digests of what the steps of a graph read from local
 // contexts, by step and in the order of its Uses.
 type Files map[Digest][]Digest

@@ -46,6 +46,7 @@ const (
 	UnitSkipped   Kind = "unit.skipped"   // UnitData
 	WorkerReady   Kind = "worker.ready"   // WorkerData; a daemon answered
 	WorkerLost    Kind = "worker.lost"    // FailData; what ran on it waits again
+	IndexReady    Kind = "index.ready"    // UnitData; Unit is an image's id: every tag names its index
 	LayersReady   Kind = "layers.ready"   // LayersData
 	StepBegun     Kind = "step.begun"     // StepBegunData; Unit, or Step, the shared step or layer set that is being made
 	StepDone      Kind = "step.done"      // StepData
@@ -66,7 +67,7 @@ type Event struct {
 	// in a resumed run it goes on from the last.
 	Mono    time.Duration   `json:"mono"`
 	Kind    Kind            `json:"kind"`
-	Unit    string          `json:"unit,omitempty"` // image id
+	Unit    string          `json:"unit,omitempty"` // image id, with the platform behind it when there are several
 	Step    graph.Digest    `json:"step,omitempty"`
 	Worker  string          `json:"worker,omitempty"`
 	Attempt int             `json:"attempt,omitempty"` // from 1
@@ -147,7 +148,10 @@ type UnitData struct {
 	Action string       `json:"action,omitempty"`
 	Key    string       `json:"key,omitempty"`
 	Digest graph.Digest `json:"digest,omitempty"` // of the manifest
-	Tags   []string     `json:"tags,omitempty"`
+	// Tags are full references; by digest for a part of an index.
+	Tags []string `json:"tags,omitempty"`
+	// Attested are the manifests that attest the parts of an index.
+	Attested []graph.Digest `json:"attested,omitempty"`
 	// Temperature is cold, partial, warm or skipped, for images that were built.
 	Temperature string `json:"temperature,omitempty"`
 	// Promised is the disk in bytes that the image was given to start with.

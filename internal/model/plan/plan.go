@@ -36,10 +36,14 @@ type Reason struct {
 
 // Unit is one image on one platform.
 type Unit struct {
-	// Image is the image's id, unique in the plan.
+	// Image names the unit, uniquely in the plan: the image's id, with the
+	// platform behind it when there are several; see fleet.Fleet.Unit.
 	Image    string `json:"image"`
 	Platform string `json:"platform"`
-	Action   Action `json:"action"`
+	// Index is the image's id when the unit is a part of its [Index]: then the unit
+	// is published by digest, and the tags are the index's.
+	Index  string `json:"index,omitempty"`
+	Action Action `json:"action"`
 	// Key is the content key, "v1:" and 64 hex digits; empty when blocked
 	// before it was known.
 	Key string `json:"key,omitempty"`
@@ -65,6 +69,36 @@ type Unit struct {
 	Why []Reason `json:"why"`
 }
 
+// Compose is the action for an index that is written once its units are there.
+// The other actions of an index are Skip, Retag and Block.
+const Compose Action = "compose"
+
+// Index is an image that is published as an index over the manifests of its
+// units, and over their provenance where that is asked for.
+type Index struct {
+	// Image is the image's id, Units are the names of its units.
+	Image  string   `json:"image"`
+	Units  []string `json:"units"`
+	Action Action   `json:"action"`
+	// Key is the content key of the whole, made of those of the units; empty when
+	// one of these is.
+	Key  string   `json:"key,omitempty"`
+	Tags []string `json:"tags"`
+	// From and Have are as in [Unit].
+	From string   `json:"from,omitempty"`
+	Have []string `json:"have,omitempty"`
+}
+
+// Index finds the index of an image; nil when it has none.
+func (p *Plan) Index(image string) *Index {
+	for i := range p.Indexes {
+		if p.Indexes[i].Image == image {
+			return &p.Indexes[i]
+		}
+	}
+	return nil
+}
+
 // Plan is what one run will do.
 type Plan struct {
 	V     int    `json:"v"`
@@ -73,6 +107,9 @@ type Plan struct {
 	// name; see fleet.Output.
 	Output string `json:"output,omitempty"`
 	Units  []Unit `json:"units"`
+	// Indexes are those of the images that are published as one, in order; none
+	// when an image is one manifest.
+	Indexes []Index `json:"indexes,omitempty"`
 	// Actions counts units.
 	Actions map[Action]int `json:"actions"`
 	// Kinds groups the units that share a variant.

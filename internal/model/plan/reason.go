@@ -35,6 +35,7 @@ const (
 	SyntaxBuiltin  = "syntax-builtin"
 	SourceUnpinned = "source-unpinned"
 	TooManyLayers  = "too-many-layers"
+	Emulated       = "several-platforms"
 )
 
 // Reasons says in one line what each code means and, where something can be
@@ -73,6 +74,7 @@ func Reasons() map[string]string {
 
 		SyntaxBuiltin:  "the built-in front end serves the `# syntax=` line; remove the line, or leave it",
 		SourceUnpinned: "nothing pins the content of a source, so a change of it is not noticed; name a commit, or give `ADD` a `--checksum`",
+		Emulated:       "steps run on several platforms, so each worker needs an emulator (binfmt) for those that are not its own; run what can be cross-built in a stage `FROM --platform=$BUILDPLATFORM`",
 		TooManyLayers:  "an image has more layers than Docker unpacks; use a base with fewer, or put what several `COPY` bring into one stage and copy that",
 	}
 }

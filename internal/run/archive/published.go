@@ -1,8 +1,10 @@
 package archive
 
 import (
+	"github.com/lapstrake/lapstrake/internal/decide/publish"
 	"github.com/lapstrake/lapstrake/internal/decide/retention"
 	"github.com/lapstrake/lapstrake/internal/decide/summary"
+	"github.com/lapstrake/lapstrake/internal/model/graph"
 )
 
 // Published lists what the runs of a state folder published, the newest run first:
@@ -26,6 +28,22 @@ func Published(state, file, namespace, output string) (past, others []retention.
 			continue
 		}
 		ours := file != "" && s.File == file && s.Namespace == namespace
+		for image, x := range s.Indexes {
+			add := func(d graph.Digest, tags []string) {
+				p := retention.Publication{Run: run.ID, Image: image, Digest: d, Tags: tags, Key: x.Key}
+				if ours {
+					past = append(past, p)
+				} else {
+					others = append(others, p)
+				}
+			}
+			add(x.Digest, x.Tags)
+			for _, d := range x.Attested {
+				for _, repo := range publish.Repos(x.Tags) {
+					add(d, []string{repo + "@" + string(d)})
+				}
+			}
+		}
 		for image, u := range s.Units {
 			p := retention.Publication{Run: run.ID, Image: image, Digest: u.Digest, Tags: u.Tags, Key: u.Key}
 			switch {
@@ -51,6 +69,9 @@ func (r Run) meant() []retention.Publication {
 	var out []retention.Publication
 	for _, u := range p.Units {
 		out = append(out, retention.Publication{Run: r.ID, Image: u.Image, Tags: u.Tags, Key: u.Key})
+	}
+	for _, x := range p.Indexes {
+		out = append(out, retention.Publication{Run: r.ID, Image: x.Image, Tags: x.Tags, Key: x.Key})
 	}
 	return out
 }

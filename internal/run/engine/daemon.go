@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -92,9 +91,6 @@ func (d *Daemon) Connect(ctx context.Context) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p := d.eng.Fleet.Platform; len(info.Platforms) > 0 && !slices.Contains(info.Platforms, p) {
-		return nil, diag.Errorf(diag.Infra, "use a worker for "+p+", or give this one an emulator (binfmt)", "worker %s builds %s, and the images are for %s", addr, strings.Join(info.Platforms, ", "), p)
-	}
 	locals := map[string]buildkit.Local{}
 	for name, dir := range d.eng.Recipe.Locals() {
 		locals[name] = buildkit.Local{Dir: dir}
@@ -104,7 +100,7 @@ func (d *Daemon) Connect(ctx context.Context) (*Worker, error) {
 		return nil, err
 	}
 	client := d.client
-	w := &Worker{Solver: d.session, Versions: map[string]string{"buildkit": info.Version}, Address: addr}
+	w := &Worker{Solver: d.session, Versions: map[string]string{"buildkit": info.Version}, Address: addr, Platforms: info.Platforms}
 	w.Ping = func(ctx context.Context) error {
 		_, err := client.Info(ctx)
 		return err

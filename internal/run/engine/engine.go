@@ -72,6 +72,8 @@ type Worker struct {
 	// Versions and Address are recorded in the journal.
 	Versions map[string]string
 	Address  string
+	// Platforms are those whose programs it can run; nil when it does not say.
+	Platforms []string
 	// Gone is closed when the daemon has ended; nil when that cannot be known.
 	Gone <-chan struct{}
 	// Ping asks whether the daemon answers; nil when it is not to be asked.
@@ -107,7 +109,8 @@ type Options struct {
 
 // Engine makes the images of one fleet.
 type Engine struct {
-	Fleet  *fleet.Fleet
+	Fleet *fleet.Fleet
+	// Recipe is for the fleet's first platform.
 	Recipe *dockerfile.Recipe
 	// Trees are the local contexts by name, "context" for the main one.
 	Trees map[string]*filetree.Tree
@@ -124,9 +127,11 @@ type Engine struct {
 	Opts Options
 
 	state      string // folder
+	version    string // of the program
 	output     output
 	recipe     dockerfile.Options // that Recipe was opened with
-	assumed    names              // images beside the bases that a stand-in was used for
+	recipes    map[string]*dockerfile.Recipe
+	assumed    nameSet // images beside the bases that a stand-in was used for
 	input      *planner.Input
 	stations   []*station
 	releases   releases
@@ -163,6 +168,7 @@ type layerSet struct {
 type task struct {
 	unit  plan.Unit
 	facts *planner.Facts
+	joint *joint // nil when the unit is the whole image
 }
 
 // Build plans the fleet and carries the plan out. The plan is returned as soon
@@ -194,11 +200,7 @@ func (e *Engine) Build(ctx context.Context, planned func(*plan.Plan) error) (*pl
 			return p, err
 		}
 	}
-	tasks := make([]task, len(p.Units))
-	for i := range tasks {
-		tasks[i] = task{p.Units[i], &in.Images[i]}
-	}
-	if err := e.carryOut(ctx, tasks); err != nil {
+	if err := e.carryOut(ctx, tasksOf(p, in)); err != nil {
 		return p, err
 	}
 	return p, e.sweep()
@@ -250,7 +252,7 @@ func (e *Engine) foresee(ctx context.Context, in *planner.Input, f *planner.Fact
 			s.ask(ctx)
 		}
 	case u.Action == plan.Append && u.Layers != "" && !in.LayersKnown(u.Layers):
-		e.layers(ctx, task{u, f})
+		e.layers(ctx, task{unit: u, facts: f})
 	}
 }
 
@@ -309,12 +311,16 @@ func baseBytes(p *plan.Plan, in *planner.Input) int64 {
 func (e *Engine) carryOut(ctx context.Context, tasks []task) error {
 	var solves, sends []task
 	for _, t := range tasks {
-		if e.published(t) {
+		if e.published(&t) {
 			continue
 		}
 		switch t.unit.Action {
 		case plan.Skip:
-			e.skip(t)
+			if t.joint != nil && t.joint.index.Action != plan.Block {
+				sends = append(sends, t)
+			} else {
+				e.skip(t)
+			}
 		case plan.Block:
 			e.fail(t, t.facts.Problem, false)
 		case plan.Build:
@@ -335,19 +341,27 @@ func (e *Engine) carryOut(ctx context.Context, tasks []task) error {
 }
 
 // published tells whether an earlier start of this run made the image. It is
-// asked only when the registry is not: then the journal alone knows.
-func (e *Engine) published(t task) bool {
+// asked only when the registry is not: then the journal alone knows. A unit whose
+// index is not there yet is taken as that start left it.
+func (e *Engine) published(t *task) bool {
 	if e.Opts.Planner.Skip != planner.SkipNever || e.Run == nil || !e.Run.Resumed {
 		return false
 	}
 	s, ok := e.Run.State(t.unit.Image)
-	return ok && s.State == summary.Published && s.Key == t.unit.Key
+	if !ok || s.State != summary.Published || s.Key != t.unit.Key {
+		return false
+	}
+	if t.joint == nil || e.Run.published(t.joint.index) {
+		return true
+	}
+	t.unit.Action, t.unit.From = plan.Retag, s.Tags[0]
+	return false
 }
 
 // skip records an image that exists.
 func (e *Engine) skip(t task) {
 	_, digest := publish.Split(t.unit.From)
-	e.note(journal.UnitSkipped, t.unit.Image, journal.UnitData{Action: string(t.unit.Action), Key: t.unit.Key, Digest: graph.Digest(digest), Tags: t.unit.Tags, Temperature: evidence.Skipped})
+	e.note(journal.UnitSkipped, t.unit.Image, journal.UnitData{Action: string(t.unit.Action), Key: t.unit.Key, Digest: graph.Digest(digest), Tags: names(t, graph.Digest(digest)), Temperature: evidence.Skipped})
 }
 
 // fail records that an image failed and why; shared says that what failed

@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"sort"
+	"strings"
 	"sync"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/registry"
@@ -15,6 +17,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/decide/publish"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fact"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
 )
@@ -33,23 +36,25 @@ const lookups = 64
 func (e *Engine) Gather(ctx context.Context, known func(*planner.Input, *planner.Facts)) (*planner.Input, error) {
 	before := e.Store.Totals().Hosts
 	in := &planner.Input{
-		Fleet: e.Fleet, Options: e.Opts.Planner, Cache: e.cacheRepo(), Images: make([]planner.Facts, len(e.Fleet.Images)),
+		Fleet: e.Fleet, Options: e.Opts.Planner, Cache: e.cacheRepo(), Images: make([]planner.Facts, len(e.Fleet.Images)*len(e.Fleet.EachPlatform())),
 		Known:       func(key, repo string) string { return e.Index.Image(key, repo) },
 		LayersKnown: func(id graph.Digest) bool { _, ok := e.Index.Layers(id); return ok },
 	}
 	if e.Opts.Offline {
 		in.Offline, in.Known = true, nil // what exists must be asked for
 	}
-	g := gatherer{e: e, in: in, contents: map[*graph.Step]*future[content]{}}
+	g := gatherer{e: e, in: in, platforms: e.Fleet.EachPlatform(), contents: map[*graph.Step]*future[content]{}}
 	if err := g.listTags(ctx); err != nil {
 		return nil, err
 	}
-	each(ctx, len(in.Images), lookups, func(i int) {
-		f := &in.Images[i]
-		f.Image = e.Fleet.Images[i]
-		f.Problem = g.image(ctx, f)
-		if f.Problem == nil && known != nil {
-			known(in, f)
+	each(ctx, len(e.Fleet.Images), lookups, func(i int) {
+		n := len(g.platforms)
+		units := in.Images[i*n : (i+1)*n]
+		g.units(ctx, e.Fleet.Images[i], units)
+		for j := range units {
+			if units[j].Problem == nil && known != nil {
+				known(in, &units[j])
+			}
 		}
 	})
 	if ctx.Err() != nil {
@@ -66,13 +71,16 @@ func (e *Engine) Gather(ctx context.Context, known func(*planner.Input, *planner
 }
 
 type gatherer struct {
-	e        *Engine
-	in       *planner.Input
-	tags     map[string]map[string]bool // repository -> tags that exist; nil when not listed
-	mu       sync.Mutex
-	contents map[*graph.Step]*future[content] // by the first step: variants that differ in labels share their steps
-	bases    sync.Map                         // reference -> *future[*fact.Base]
+	e         *Engine
+	in        *planner.Input
+	platforms []string
+	tags      map[string]map[string]bool // repository -> tags that exist; nil when not listed
+	mu        sync.Mutex
+	contents  map[*graph.Step]*future[content] // by the first step: variants that differ in labels share their steps
+	bases     sync.Map                         // baseAt -> *future[*fact.Base]
 }
+
+type baseAt struct{ ref, platform string }
 
 // listTags asks each repository that holds several of the fleet's tags for its
 // list: one request then tells of every tag that is absent.
@@ -104,42 +112,105 @@ func (g *gatherer) listTags(ctx context.Context) error {
 	return nil
 }
 
-// image fills in the facts of one image; the error is the image's own problem.
+// units fills in the facts of one image on each platform. What the registry holds
+// of it is asked once.
+func (g *gatherer) units(ctx context.Context, im fleet.Image, units []planner.Facts) {
+	known := 0
+	for i := range units {
+		f := &units[i]
+		f.Image, f.Platform = im, g.platforms[i]
+		if f.Problem = g.image(ctx, f); f.Problem == nil {
+			known++
+		}
+	}
+	if known == 0 {
+		return
+	}
+	tags, keyTag, err := g.targets(ctx, im, func() string {
+		if known < len(units) {
+			return ""
+		}
+		return planner.Key(g.in, units)
+	})
+	for i := range units {
+		f := &units[i]
+		if f.Tags, f.KeyTag = tags, keyTag; f.Problem == nil {
+			f.Problem = err
+		}
+	}
+}
+
+// image fills in the facts of one image on one platform, but for what the registry
+// holds of it; the error is the unit's own problem.
 func (g *gatherer) image(ctx context.Context, f *planner.Facts) error {
 	var err error
-	if f.Base, err = g.base(ctx, f.Image.Base); err != nil {
+	if f.Base, err = g.base(ctx, f.Image.Base, f.Platform); err != nil {
 		return err
 	}
-	if f.Variant, err = g.e.Recipe.Variant(ctx, f.Base, f.Image); err != nil {
+	if err := g.isFor(f); err != nil {
+		return err
+	}
+	if f.Variant, err = g.e.recipes[f.Platform].Variant(ctx, f.Base, f.Image); err != nil {
 		return err
 	}
 	read, err := g.content(ctx, f.Variant)
-	if err != nil {
-		return err
-	}
 	f.Content, f.Files = read.all, read.files
-	return g.targets(ctx, f)
+	return err
 }
 
-// base resolves a reference once, however many images name it.
-func (g *gatherer) base(ctx context.Context, ref string) (*fact.Base, error) {
+// isFor refuses to make an image for one of several platforms on a base that is for
+// another: a base that is no index is found for each.
+func (g *gatherer) isFor(f *planner.Facts) error {
+	var is struct{ OS, Architecture string }
+	if len(g.platforms) == 1 || f.Base.StandIn || json.Unmarshal(f.Base.View, &is) != nil {
+		return nil
+	}
+	if at := is.OS + "/" + is.Architecture; at != f.Platform && !strings.HasPrefix(f.Platform, at+"/") {
+		return diag.Errorf(diag.File, "use a base that is an index with "+f.Platform+", or leave that out of platforms", "the base is an image for %s, not for %s", at, f.Platform)
+	}
+	return nil
+}
+
+// base resolves a reference once for a platform, however many images name it.
+func (g *gatherer) base(ctx context.Context, ref, platform string) (*fact.Base, error) {
 	f := newFuture[*fact.Base]()
-	if old, ok := g.bases.LoadOrStore(ref, f); ok {
+	if old, ok := g.bases.LoadOrStore(baseAt{ref, platform}, f); ok {
 		return old.(*future[*fact.Base]).Get(ctx)
 	}
+	f.Set(g.resolve(ctx, ref, platform))
+	return f.val, f.err
+}
+
+// resolve finds a base. What its tag means is asked for the first platform only.
+func (g *gatherer) resolve(ctx context.Context, ref, platform string) (*fact.Base, error) {
 	if g.e.Opts.Offline {
-		f.Set(g.e.offlineBase(ref))
-		return f.val, f.err
+		return g.e.offlineBase(ref, platform)
 	}
 	if g.e.Opts.CachedBases {
-		if b, ok := g.e.Store.Cached(ref, g.e.Fleet.Platform); ok {
-			f.Set(b, nil)
+		if b, ok := g.e.Store.Cached(ref, platform); ok {
 			return b, nil
 		}
 	}
-	b, err := g.e.Store.Resolve(ctx, ref, g.e.Fleet.Platform)
-	f.Set(b, err)
-	return b, err
+	return g.e.resolve(ctx, ref, platform, func() (*fact.Base, error) { return g.base(ctx, ref, g.platforms[0]) })
+}
+
+// resolve asks the registry for a base on a platform of the fleet, by the digest
+// that first says when that is not the first one.
+func (e *Engine) resolve(ctx context.Context, ref, platform string, first func() (*fact.Base, error)) (*fact.Base, error) {
+	if platform == e.Fleet.Platform {
+		return e.Store.Resolve(ctx, ref, platform)
+	}
+	b, err := first()
+	if err != nil { // the first platform may be what it lacks
+		return e.Store.Resolve(ctx, ref, platform)
+	}
+	repo, _ := publish.Split(ref)
+	if b, err = e.Store.Resolve(ctx, repo+"@"+string(b.Digest), platform); err != nil {
+		return nil, err
+	}
+	is := *b
+	is.Ref = ref
+	return &is, nil
 }
 
 // content is what the steps of a variant read from local contexts.
@@ -239,29 +310,29 @@ func (e *Engine) list(to plan.Listing, u graph.Use) error {
 	return nil
 }
 
-// targets asks what the registry holds under the image's tags.
-func (g *gatherer) targets(ctx context.Context, f *planner.Facts) error {
+// targets asks what the registry holds under an image's tags and, when one of them
+// is missing and key says one, under its key tag.
+func (g *gatherer) targets(ctx context.Context, im fleet.Image, key func() string) (tags []fact.Tag, keyTag fact.Tag, err error) {
 	rule := g.e.Opts.Planner.Skip
 	if rule == planner.SkipNever || g.e.Opts.Offline {
-		return nil
+		return nil, keyTag, nil
 	}
-	f.Tags = make([]fact.Tag, len(f.Image.Tags))
+	tags = make([]fact.Tag, len(im.Tags))
 	missing := false
-	for i, ref := range f.Image.Tags {
-		var err error
-		if f.Tags[i], err = g.stat(ctx, ref, rule == planner.SkipTag); err != nil {
-			return err
+	for i, ref := range im.Tags {
+		if tags[i], err = g.stat(ctx, ref, rule == planner.SkipTag); err != nil {
+			return tags, keyTag, err
 		}
-		missing = missing || !f.Tags[i].Exists
+		missing = missing || !tags[i].Exists
 	}
-	if missing && g.e.Fleet.Output.KeyTag {
-		repo, _ := publish.Split(f.Image.Tags[0])
-		u := planner.Decide(g.in, f)
-		var err error
-		f.KeyTag, err = g.stat(ctx, repo+":"+publish.KeyTag(u.Key), false)
-		return err
+	if !missing || !g.e.Fleet.Output.KeyTag {
+		return tags, keyTag, nil
 	}
-	return nil
+	if k := key(); k != "" {
+		repo, _ := publish.Split(im.Tags[0])
+		keyTag, err = g.stat(ctx, repo+":"+publish.KeyTag(k), false)
+	}
+	return tags, keyTag, err
 }
 
 // stat asks about one tag, unless the repository's list has told already.

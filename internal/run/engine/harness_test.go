@@ -46,6 +46,8 @@ type world struct {
 	proxy *testfleet.FaultProxy
 	bases []testfleet.Base
 	state string
+	// platforms, when set, are what the daemon is taken to run programs for.
+	platforms []string
 	// see, when set, is called with every event of a run.
 	see func(journal.Event)
 }
@@ -53,6 +55,12 @@ type world struct {
 // newWorld makes n bases on a registry of its own, behind a fault proxy with
 // no faults yet.
 func newWorld(t *testing.T, n int) *world {
+	t.Helper()
+	return newWorldOf(t, testfleet.Options{N: n})
+}
+
+// newWorldOf is newWorld with bases of other forms.
+func newWorldOf(t *testing.T, o testfleet.Options) *world {
 	t.Helper()
 	w := &world{t: t, state: t.TempDir()}
 	var err error
@@ -65,7 +73,8 @@ func newWorld(t *testing.T, n int) *world {
 	}
 	t.Cleanup(func() { w.proxy.Close(); w.reg.Stop(context.Background()) })
 	w.host = w.reg.Host()
-	set, err := testfleet.Bases(t.Context(), testfleet.Options{Host: w.host, N: n, Seed: 1, Scale: 0.05, Envs: true})
+	o.Host, o.Seed, o.Scale, o.Envs = w.host, 1, 0.05, true
+	set, err := testfleet.Bases(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +138,11 @@ func (w *world) build(ctx context.Context, f *fleet.Fleet, opts engine.Options) 
 		d := engine.NewDaemon(e, w.state, engine.DaemonOptions{Address: workertest.Start(w.t).Addr()})
 		e.Workers = connectors(func(ctx context.Context) (*engine.Worker, error) {
 			solves++
-			return d.Connect(ctx)
+			l, err := d.Connect(ctx)
+			if err == nil && w.platforms != nil {
+				l.Platforms = w.platforms
+			}
+			return l, err
 		})
 		return []*engine.Daemon{d}
 	})

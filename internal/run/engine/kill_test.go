@@ -172,6 +172,12 @@ type shootingRange struct {
 
 func newRange(t *testing.T) *shootingRange {
 	t.Helper()
+	return newRangeOf(t, testfleet.Options{N: linkedImages})
+}
+
+// newRangeOf is newRange with other bases.
+func newRangeOf(t *testing.T, o testfleet.Options) *shootingRange {
+	t.Helper()
 	opt := workertest.Options(t)
 	r := &shootingRange{t: t, dir: t.TempDir(), bin: filepath.Dir(opt.Buildkitd), bases: map[string]testfleet.Base{},
 		recipes: map[string]string{}, references: map[string]map[string]*published{}, doing: map[string]int{}}
@@ -185,7 +191,8 @@ func newRange(t *testing.T) *shootingRange {
 	}
 	t.Cleanup(func() { r.proxy.Close(); reg.Stop(context.Background()) })
 	r.host = reg.Host()
-	set, err := testfleet.Bases(t.Context(), testfleet.Options{Host: r.host, N: linkedImages, Seed: 1, Scale: 0.05, Envs: true})
+	o.Host, o.Seed, o.Scale, o.Envs = r.host, 1, 0.05, true
+	set, err := testfleet.Bases(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

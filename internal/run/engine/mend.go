@@ -80,12 +80,18 @@ func (e *Engine) rewritten(ctx context.Context, in lint.Input, text string) (lin
 	if err != nil {
 		return in, err
 	}
+	recipes := map[string]*dockerfile.Recipe{e.Fleet.Platform: r}
+	for _, p := range e.Fleet.EachPlatform()[1:] {
+		if recipes[p], err = r.For(p); err != nil {
+			return in, err
+		}
+	}
 	in.Outline, in.Texts = r.Outline(), maps.Clone(in.Texts)
 	in.Texts[e.recipe.Name] = text
 	images := make([]planner.Facts, len(in.Images))
 	for i, f := range in.Images {
 		if f.Base != nil && f.Problem == nil {
-			f.Variant, f.Problem = r.Variant(ctx, f.Base, f.Image)
+			f.Variant, f.Problem = recipes[f.Platform].Variant(ctx, f.Base, f.Image)
 		}
 		images[i] = f
 	}

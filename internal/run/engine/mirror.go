@@ -6,7 +6,8 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/decide/publish"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
-	"github.com/lapstrake/lapstrake/internal/model/plan"
+	"github.com/lapstrake/lapstrake/internal/model/fact"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
 )
 
 // Mirrored is what became of one base.
@@ -24,8 +25,8 @@ type Mirrored struct {
 // registry[/path]: docker.io/a/b:c becomes PREFIX/a/b:c. Each unique blob is
 // copied once per repository and mounted where the registry has it in another.
 // What is there already is not sent again, so a mirror that was interrupted
-// goes on. Of an index only the fleet's platform is copied. The result is in
-// declared order.
+// goes on. Of an index only the fleet's platform is copied; with several it becomes
+// an index of these. The result is in declared order.
 func (e *Engine) Mirror(ctx context.Context, to string) ([]Mirrored, error) {
 	var out []Mirrored
 	seen := map[string]bool{}
@@ -88,24 +89,58 @@ func (e *Engine) mirrorOne(ctx context.Context, from, to string) (copied bool, e
 	if err != nil {
 		return false, err
 	}
-	if there.Exists && there.Digest == base.Manifest {
-		for _, l := range base.Layers {
-			e.held.Store(blobAt{publish.Host(repo), l.Digest}, repo)
+	bases := []*fact.Base{base}
+	for _, p := range e.Fleet.EachPlatform()[1:] {
+		b, err := e.resolve(ctx, from, p, func() (*fact.Base, error) { return base, nil })
+		if err != nil {
+			return false, err
 		}
+		bases = append(bases, b)
+	}
+	if len(bases) == 1 && there.Digest == base.Manifest {
+		e.mirrored(repo, bases)
 		return false, nil
 	}
-	source := sourceOf(base)
-	manifest, mediaType, err := e.Store.Manifest(ctx, source, base.Manifest)
-	if err != nil {
-		return false, err
+	parts := make([]publish.Part, len(bases))
+	for i, b := range bases {
+		data, mediaType, err := e.Store.Manifest(ctx, sourceOf(b), b.Manifest)
+		if err != nil {
+			return false, err
+		}
+		parts[i] = publish.Part{Platform: e.Fleet.EachPlatform()[i], Manifest: publish.Object{MediaType: mediaType, Digest: b.Manifest, Data: data}}
 	}
-	blobs, err := publish.BlobsOf(manifest)
-	if err != nil {
-		return false, diag.Wrap(diag.Infra, from, err)
+	top := parts[0].Manifest
+	if len(parts) > 1 {
+		if top, err = publish.Index(parts, fleet.Output{}, ""); err != nil {
+			return false, diag.Wrap(diag.Internal, from, err)
+		}
+		if there.Digest == top.Digest {
+			e.mirrored(repo, bases)
+			return false, nil
+		}
 	}
-	if err := e.bring(ctx, publish.Blobs(repo, source, blobs)); err != nil {
-		return false, err
+	for _, p := range parts {
+		if err := e.spread(ctx, sourceOf(base), repo, p.Manifest.Data); err != nil {
+			return false, err
+		}
+		if len(parts) == 1 {
+			break // its tag is all that it needs
+		}
+		if _, err := e.Store.Apply(ctx, publish.Put(repo, p.Manifest)); err != nil {
+			return false, err
+		}
 	}
-	_, err = e.Store.Apply(ctx, plan.Op{Kind: plan.OpManifest, Repo: repo, Tag: tag, Digest: base.Manifest, Size: int64(len(manifest)), MediaType: mediaType, Data: manifest})
+	op := publish.Put(repo, top)
+	op.Tag = tag
+	_, err = e.Store.Apply(ctx, op)
 	return true, err
+}
+
+// mirrored notes where the layers of bases are already.
+func (e *Engine) mirrored(repo string, bases []*fact.Base) {
+	for _, b := range bases {
+		for _, l := range b.Layers {
+			e.held.Store(blobAt{publish.Host(repo), l.Digest}, repo)
+		}
+	}
 }

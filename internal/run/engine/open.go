@@ -29,6 +29,8 @@ type Setup struct {
 	// StrictMounts makes a refused mount an error.
 	StrictMounts bool
 	UserAgent    string
+	// Version is the program's own, for what it attests.
+	Version string
 }
 
 // recentRuns is how many earlier runs the index covers.
@@ -62,7 +64,7 @@ func Open(ctx context.Context, s Setup) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{Fleet: s.Fleet, Store: store, Index: index, Keychain: keychain, Opts: s.Options, state: s.State, output: out}
+	e := &Engine{Fleet: s.Fleet, Store: store, Index: index, Keychain: keychain, Opts: s.Options, state: s.State, output: out, version: s.Version}
 	if err := e.openRecipe(ctx); err != nil {
 		e.Close() // nothing is in use
 		return nil, err
@@ -137,13 +139,21 @@ func (e *Engine) openRecipe(ctx context.Context) error {
 	}
 	e.recipe = dockerfile.Options{
 		Recipe: recipe, Name: at.shown(recipe.Dockerfile), Platform: e.Fleet.Platform, Epoch: e.Fleet.Epoch, Unique: unique,
-		Images: func(ctx context.Context, ref string) (graph.Digest, []byte, error) {
+		Images: func(ctx context.Context, ref, platform string) (graph.Digest, []byte, error) {
 			if e.Opts.Offline {
-				return e.offlineImage(ref)
+				return e.offlineImage(ref, platform)
 			}
-			return e.Store.Config(ctx, ref, e.Fleet.Platform)
+			return e.Store.Config(ctx, ref, platform)
 		},
 	}
-	e.Recipe, err = dockerfile.Open(e.recipe)
-	return err
+	if e.Recipe, err = dockerfile.Open(e.recipe); err != nil {
+		return err
+	}
+	e.recipes = map[string]*dockerfile.Recipe{e.Fleet.Platform: e.Recipe}
+	for _, p := range e.Fleet.EachPlatform()[1:] {
+		if e.recipes[p], err = e.Recipe.For(p); err != nil {
+			return err
+		}
+	}
+	return nil
 }

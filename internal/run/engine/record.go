@@ -16,6 +16,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
+	"github.com/lapstrake/lapstrake/internal/model/plan"
 )
 
 // Record is a run that is being written, with its summary so far. It is safe
@@ -180,6 +181,14 @@ func (r *Record) State(image string) (s summary.UnitState, ok bool) {
 	defer r.mu.Unlock()
 	s, ok = r.sum.Units[image]
 	return s, ok
+}
+
+// published tells whether the run made an index what its tags name.
+func (r *Record) published(x plan.Index) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	is, ok := r.sum.Indexes[x.Image]
+	return ok && is.Key == x.Key
 }
 
 // Summary calls read with the summary so far; read must not keep it.

@@ -27,20 +27,27 @@ func (e *Engine) Superseded(ctx context.Context, past, others []retention.Public
 	}
 	q := retention.Input{Named: map[string]bool{}, KeysKnown: true, Past: past, Others: others}
 	var repos []string
-	for _, u := range planner.Make(*in).Units {
-		for _, tag := range u.Tags {
+	name := func(tags []string, key string) {
+		for _, tag := range tags {
 			q.Named[tag] = true
 		}
-		for _, repo := range publish.Repos(u.Tags) {
+		for _, repo := range publish.Repos(tags) {
 			if !slices.Contains(repos, repo) {
 				repos = append(repos, repo)
 			}
-			if u.Key == "" {
+			if key == "" {
 				q.KeysKnown = false
 				continue
 			}
-			q.Named[repo+":"+publish.KeyTag(u.Key)] = true
+			q.Named[repo+":"+publish.KeyTag(key)] = true
 		}
+	}
+	p := planner.Make(*in)
+	for _, u := range p.Units {
+		name(u.Tags, u.Key)
+	}
+	for _, x := range p.Indexes {
+		name(x.Tags, x.Key)
 	}
 	for _, repo := range repos {
 		r, err := e.look(ctx, repo)

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/registry"
@@ -74,6 +75,14 @@ func (e *Engine) sendOne(ctx context.Context, t task) (again task, solve bool) {
 	if e.gate.pass(ctx); ctx.Err() != nil {
 		return t, false
 	}
+	if t.unit.Action == plan.Skip {
+		if err := t.joint.there(ctx, e); err != nil {
+			e.fail(t, err, false)
+		} else {
+			e.skip(t)
+		}
+		return t, false
+	}
 	e.note(journal.UnitStarted, t.unit.Image, journal.UnitData{Action: string(t.unit.Action), Key: t.unit.Key})
 	if t.unit.Action == plan.Retag {
 		digest, err := e.retag(ctx, t)
@@ -115,26 +124,36 @@ func (e *Engine) again(ctx context.Context, t task) (task, error) {
 // disk: it outlives this process, and after the death of the machine the
 // registry itself says what is there.
 func (e *Engine) done(t task, digest graph.Digest, temperature string) {
-	e.note(journal.UnitPublished, t.unit.Image, journal.UnitData{Action: string(t.unit.Action), Key: t.unit.Key, Digest: digest, Tags: t.unit.Tags, Temperature: temperature})
+	e.note(journal.UnitPublished, t.unit.Image, journal.UnitData{Action: string(t.unit.Action), Key: t.unit.Key, Digest: digest, Tags: names(t, digest), Temperature: temperature})
 }
 
-// retag republishes a manifest that its repository holds under the tags that
-// lack it. When the manifest is gone after all, the error is ErrNotFound.
+// retag republishes a unit whose content its repository holds. When that is gone
+// after all, the error is ErrNotFound.
 func (e *Engine) retag(ctx context.Context, t task) (graph.Digest, error) {
+	if t.joint == nil {
+		return e.republish(ctx, t.unit.From, t.unit.Tags, t.unit.Have)
+	}
 	repo, ref := publish.Split(t.unit.From)
 	data, mediaType, err := e.Store.Manifest(ctx, repo, graph.Digest(ref))
 	if err != nil {
 		return "", err
 	}
-	have := map[string]bool{}
-	for _, tag := range t.unit.Have {
-		have[tag] = true
+	return graph.Digest(ref), t.joint.join(ctx, e, t, publish.Object{MediaType: mediaType, Digest: graph.Digest(ref), Data: data})
+}
+
+// republish puts a manifest that a repository holds under those of the tags there
+// that do not have it.
+func (e *Engine) republish(ctx context.Context, from string, tags, have []string) (graph.Digest, error) {
+	repo, ref := publish.Split(from)
+	data, mediaType, err := e.Store.Manifest(ctx, repo, graph.Digest(ref))
+	if err != nil {
+		return "", err
 	}
-	for _, tag := range t.unit.Tags {
-		if have[tag] {
+	for _, tag := range tags {
+		if slices.Contains(have, tag) {
 			continue
 		}
-		op := plan.Op{Kind: plan.OpManifest, Repo: repo, Digest: graph.Digest(ref), Size: int64(len(data)), MediaType: mediaType, Data: data}
+		op := publish.Put(repo, publish.Object{MediaType: mediaType, Digest: graph.Digest(ref), Data: data})
 		_, op.Tag = publish.Split(tag)
 		if _, err := e.Store.Apply(ctx, op); err != nil {
 			return "", err
@@ -157,20 +176,37 @@ func (e *Engine) appendOne(ctx context.Context, t task) (digest graph.Digest, sh
 		return "", false, diag.Wrap(diag.Internal, "append "+t.unit.Image, err)
 	}
 	for _, repo := range publish.Repos(t.unit.Tags) {
-		ops := append(publish.Blobs(repo, set.repo, set.layers.Descriptors),
-			plan.Op{Kind: plan.OpUpload, Repo: repo, Digest: config.Digest, Size: int64(len(config.Data)), MediaType: config.MediaType, Data: config.Data})
+		ops := append(publish.Blobs(repo, set.repo, set.layers.Descriptors), publish.Upload(repo, config))
 		if err := e.bring(ctx, ops); err != nil {
 			return "", false, err
 		}
 	}
 	e.note(journal.UnitPut, t.unit.Image, journal.UnitData{Digest: manifest.Digest})
-	return manifest.Digest, false, e.tag(ctx, t, manifest)
+	return manifest.Digest, false, e.publish(ctx, t, manifest, "")
 }
 
-// tag publishes a manifest under every tag of a unit, repository by repository.
-func (e *Engine) tag(ctx context.Context, t task, manifest publish.Object) error {
+// publish makes the manifest of a unit what its tags name or, as a part of an
+// index, puts it by digest where the index will be. The repository at has it by
+// digest; "" is none.
+func (e *Engine) publish(ctx context.Context, t task, manifest publish.Object, at string) error {
+	if t.joint == nil {
+		return e.tag(ctx, t.unit.Tags, t.unit.Key, manifest)
+	}
 	for _, repo := range publish.Repos(t.unit.Tags) {
-		for _, op := range publish.Manifests(repo, e.tagsOf(t, repo), manifest) {
+		if repo == at {
+			continue
+		}
+		if _, err := e.Store.Apply(ctx, publish.Put(repo, manifest)); err != nil {
+			return err
+		}
+	}
+	return t.joint.join(ctx, e, t, manifest)
+}
+
+// tag publishes a manifest under every tag, repository by repository.
+func (e *Engine) tag(ctx context.Context, tags []string, key string, manifest publish.Object) error {
+	for _, repo := range publish.Repos(tags) {
+		for _, op := range publish.Manifests(repo, e.tagsIn(repo, tags, key), manifest) {
 			if _, err := e.Store.Apply(ctx, op); err != nil {
 				return err
 			}
@@ -179,13 +215,13 @@ func (e *Engine) tag(ctx context.Context, t task, manifest publish.Object) error
 	return nil
 }
 
-// tagsOf are the unit's tags in repo, the key tag first when it is wanted.
-func (e *Engine) tagsOf(t task, repo string) []string {
+// tagsIn are the tags in repo, the key tag first when it is wanted.
+func (e *Engine) tagsIn(repo string, all []string, key string) []string {
 	var tags []string
 	if e.Fleet.Output.KeyTag {
-		tags = append(tags, repo+":"+publish.KeyTag(t.unit.Key))
+		tags = append(tags, repo+":"+publish.KeyTag(key))
 	}
-	for _, tag := range t.unit.Tags {
+	for _, tag := range all {
 		if r, _ := publish.Split(tag); r == repo {
 			tags = append(tags, tag)
 		}

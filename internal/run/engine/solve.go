@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/lapstrake/lapstrake/internal/decide/evidence"
 	"github.com/lapstrake/lapstrake/internal/decide/publish"
@@ -50,6 +52,9 @@ type made struct {
 // The solve ends with the context solve, publishing only with ctx: an image that
 // is being published is not given up because its daemon is gone.
 func (e *Engine) solveOne(ctx, solve context.Context, stop context.CancelCauseFunc, s *station, w *Worker, t task) (made, error) {
+	if err := w.runs(t.facts.Variant.Graph.Runs()); err != nil {
+		return made{}, err
+	}
 	repos := publish.Repos(t.unit.Tags)
 	source := sourceOf(t.facts.Base)
 	if e.Fleet.Output.To == "" && publish.Host(source) == publish.Host(repos[0]) {
@@ -93,14 +98,30 @@ func (e *Engine) solveOne(ctx, solve context.Context, stop context.CancelCauseFu
 			return made{}, err
 		}
 	}
-	if err := e.tag(ctx, t, publish.Object{MediaType: mediaType, Digest: built.Digest, Data: data}); err != nil {
+	if err := e.publish(ctx, t, publish.Object{MediaType: mediaType, Digest: built.Digest, Data: data}, repos[0]); err != nil {
 		return made{}, err
 	}
 	return made{built.Digest, warmth.Temperature()}, nil
 }
 
+// runs refuses steps that run on platforms whose programs the worker cannot run.
+// Steps that only move files need none of them.
+func (w *Worker) runs(platforms []string) error {
+	for _, p := range platforms {
+		if len(w.Platforms) > 0 && !slices.Contains(w.Platforms, p) {
+			_, arch, _ := strings.Cut(p, "/")
+			return diag.Errorf(diag.Infra, "give it an emulator (docker run --privileged --rm tonistiigi/binfmt --install "+arch+", or Debian's qemu-user-static and binfmt-support) and start it again, use a worker for "+p+", or cross-build: FROM --platform=$BUILDPLATFORM",
+				"worker %s runs programs for %s, and steps are for %s", w.Address, strings.Join(w.Platforms, ", "), p)
+		}
+	}
+	return nil
+}
+
 // solveShared makes one shared step on a worker, and keeps it there.
 func (e *Engine) solveShared(solve context.Context, stop context.CancelCauseFunc, s *station, w *Worker, v *graph.Variant, step graph.Digest) error {
+	if err := w.runs(v.Graph.Runs(step)); err != nil {
+		return err
+	}
 	definition, err := e.Recipe.Part(v, step)
 	if err != nil {
 		return err
@@ -124,6 +145,9 @@ func (e *Engine) solveShared(solve context.Context, stop context.CancelCauseFunc
 
 // solveLayers makes a layer set on a worker, which pushes it.
 func (e *Engine) solveLayers(solve context.Context, stop context.CancelCauseFunc, s *station, w *Worker, id graph.Digest, l set) (plan.Built, error) {
+	if err := w.runs(l.variant.Graph.Runs(l.variant.Shared.Inputs...)); err != nil {
+		return plan.Built{}, err
+	}
 	log := e.solveSteps(s.name, "", planned(l.variant, nil))
 	log.serves = id
 	log.limit(e.Opts.Deadlines.Step, stop)

@@ -73,7 +73,7 @@ func (e *Engine) Verify(ctx context.Context, sample int, lenient bool) ([]Verifi
 	p := planner.Make(*in)
 	out := make([]Verified, len(p.Units))
 	each(ctx, len(out), e.jobs(), func(i int) {
-		out[i] = e.verify(ctx, task{p.Units[i], &in.Images[i]}, lenient)
+		out[i] = e.verify(ctx, task{unit: p.Units[i], facts: &in.Images[i]}, lenient)
 	})
 	e.background.Wait()
 	if ctx.Err() != nil {
@@ -153,13 +153,16 @@ func (e *Engine) verifyOne(ctx context.Context, t task) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	at := tag.Holds(t.unit.Key)
 	switch {
 	case !tag.Exists:
 		return "not published", nil
-	case tag.Key != "" && tag.Key != t.unit.Key:
+	case at == "" && (tag.Key != "" || t.unit.Index != ""):
 		return "published from other inputs than the fleet has now", nil
+	case at == "":
+		at = tag.Digest // something without a key, to be compared all the same
 	}
-	published, err := e.content(ctx, repo, tag.Digest)
+	published, err := e.content(ctx, repo, at)
 	if err != nil {
 		return "", err
 	}

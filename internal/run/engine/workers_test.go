@@ -12,7 +12,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
@@ -133,20 +132,6 @@ func TestWorkersAfar(t *testing.T) {
 	}
 	if again > 4 {
 		t.Errorf("%d images were started again, more than were in flight", again)
-	}
-}
-
-// TestWorkerForAnotherPlatform: a daemon that builds for other machines is named
-// with what it builds.
-func TestWorkerForAnotherPlatform(t *testing.T) {
-	e := &engine.Engine{Fleet: &fleet.Fleet{Platform: "linux/s390x"}}
-	d := engine.NewDaemon(e, t.TempDir(), engine.DaemonOptions{Address: workertest.Start(t).Addr()})
-	_, err := d.Connect(t.Context())
-	if diag.KindOf(err) != diag.Infra || !strings.Contains(err.Error(), "and the images are for linux/s390x") || diag.HelpOf(err) == "" {
-		t.Errorf("said %v", err)
-	}
-	if err := d.Close(); err != nil {
-		t.Error(err)
 	}
 }
 

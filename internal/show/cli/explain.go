@@ -173,7 +173,7 @@ func which(r *explain.Run, args []string) (image, step string) {
 		return "", ""
 	}
 	for _, u := range r.Plan.Units {
-		if u.Image == args[1] {
+		if u.Image == args[1] || u.Index == args[1] {
 			return args[1], ""
 		}
 	}

@@ -336,7 +336,7 @@ func (a *app) open(ctx context.Context, f *fleetFlags, args []string) (*engine.E
 	if options.StandIn, err = f.standIn(fl.Platform); err != nil {
 		return nil, "", err
 	}
-	eng, err := engine.Open(ctx, engine.Setup{Fleet: fl, State: state, Options: options, StrictMounts: f.strict, UserAgent: "lapstrake/" + Version})
+	eng, err := engine.Open(ctx, engine.Setup{Fleet: fl, State: state, Options: options, StrictMounts: f.strict, UserAgent: "lapstrake/" + Version, Version: Version})
 	return eng, state, err
 }
 

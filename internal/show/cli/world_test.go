@@ -112,14 +112,22 @@ func stopRegistry(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func bases(ts *testscript.TestScript, neg bool, args []string) {
+	index := len(args) > 0 && args[0] == "-index"
+	if index {
+		args = args[1:]
+	}
 	if neg || len(args) < 1 || len(args) > 2 {
-		ts.Fatalf("usage: bases N [NAME.test]")
+		ts.Fatalf("usage: bases [-index] N [NAME.test]")
 	}
 	w := worldOf(ts)
 	n, err := strconv.Atoi(args[0])
 	ts.Check(err)
 	r := w.registry(ts, args[1:])
-	set, err := testfleet.Bases(w.t.Context(), testfleet.Options{Host: r.Host(), N: n, Seed: w.seed, Scale: 0.02})
+	o := testfleet.Options{Host: r.Host(), N: n, Seed: w.seed, Scale: 0.02}
+	if index { // for amd64 and arm64
+		o.Index, o.Arch = n, "amd64"
+	}
+	set, err := testfleet.Bases(w.t.Context(), o)
 	ts.Check(err)
 	var ids strings.Builder
 	for _, b := range set.Images {

@@ -21,7 +21,11 @@ const (
 // most. With Options.Verbose it lists every image too.
 func Plan(w io.Writer, p *plan.Plan, o Options) error {
 	g := newPage(o)
-	g.line(bold, p.Fleet+": "+counted(int64(len(p.Units)), "image"))
+	title := counted(int64(len(p.Units)), "image")
+	if n := len(p.Indexes); n > 0 && len(p.Units) > n {
+		title = counted(int64(n), "image") + " on " + counted(int64(len(p.Indexes[0].Units)), "platform")
+	}
+	g.line(bold, p.Fleet+": "+title)
 	g.blank()
 	if len(p.Units) > 0 {
 		actions(g, p)
