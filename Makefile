@@ -3,8 +3,8 @@ SHELL := /bin/bash
 GO ?= go
 BIN := bin
 export CGO_ENABLED ?= 0
-# Of everything that is compiled here: what the tests compile, the program is too.
-export GOFLAGS ?= -trimpath
+# The same for the program and for its tests, or else everything is compiled twice.
+FLAGS := -trimpath
 
 .PHONY: all tools demo lab-demo test release release-check race lint cross bench property fuzz deps test-deps clean
 
@@ -22,20 +22,20 @@ test-deps:
 
 .PHONY: $(BIN)/lapstrake
 $(BIN)/lapstrake:
-	$(GO) build -o $@ ./cmd/lapstrake
+	$(GO) build $(FLAGS) -o $@ ./cmd/lapstrake
 
 # Built from the module cache, the daemon does not know its own version.
 BUILDKIT_VERSION = $(shell $(GO) list -m -f '{{.Version}}' github.com/moby/buildkit)
 $(BIN)/buildkitd: go.mod
-	$(GO) build -ldflags "-X github.com/moby/buildkit/version.Version=$(BUILDKIT_VERSION)" -o $@ github.com/moby/buildkit/cmd/buildkitd
+	$(GO) build $(FLAGS) -ldflags "-X github.com/moby/buildkit/version.Version=$(BUILDKIT_VERSION)" -o $@ github.com/moby/buildkit/cmd/buildkitd
 
 $(BIN)/runc: go.mod | deps
-	CGO_ENABLED=1 $(GO) build -tags seccomp -o $@ github.com/opencontainers/runc
+	CGO_ENABLED=1 $(GO) build $(FLAGS) -tags seccomp -o $@ github.com/opencontainers/runc
 
 # The peer of the benchmarks, and what reads bake files; a module of its own, so
 # that nothing else needs it.
 $(BIN)/buildx: bench/peer/go.mod
-	cd bench/peer && $(GO) build -o ../../$@ github.com/docker/buildx/cmd/buildx
+	cd bench/peer && $(GO) build $(FLAGS) -o ../../$@ github.com/docker/buildx/cmd/buildx
 
 demo: deps all
 	@scripts/demo
@@ -46,12 +46,12 @@ lab-demo: deps all $(BIN)/buildx
 
 # The tests about bake files ask the real program.
 test: test-deps all $(BIN)/buildx lint cross
-	$(GO) test -parallel 4 -timeout 20m ./...
+	$(GO) test $(FLAGS) -parallel 4 -timeout 20m ./...
 	cd deploy/check && $(GO) test ./...
 
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w"; exit 1; }
-	$(GO) vet ./...
+	$(GO) vet $(FLAGS) ./...
 
 # The client works on Linux and macOS, amd64 and arm64.
 cross:
@@ -71,7 +71,7 @@ release: deps
 # Unpacks what was made, builds a fleet with it where there is no network, and makes
 # the tarball of this machine once more in another place: the bytes must be equal.
 release-check: test-deps release
-	$(GO) build -o $(BIN)/gen ./internal/testfleet/gen
+	$(GO) build $(FLAGS) -o $(BIN)/gen ./internal/testfleet/gen
 	cd deploy/release && $(GO) test -count=1 ./...
 
 race: test-deps all $(BIN)/buildx
@@ -83,7 +83,7 @@ bench: deps all $(BIN)/buildx
 # The properties of the ledger and the scheduler, CHECKS generated cases of each.
 CHECKS ?= 100000
 property:
-	$(GO) test -timeout 60m -run Property ./internal/decide/budget ./internal/decide/sched -rapid.checks=$(CHECKS)
+	$(GO) test $(FLAGS) -timeout 60m -run Property ./internal/decide/budget ./internal/decide/sched -rapid.checks=$(CHECKS)
 
 # Every fuzz target for FUZZTIME each.
 FUZZTIME ?= 30s

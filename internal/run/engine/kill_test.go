@@ -200,7 +200,7 @@ func newRangeOf(t *testing.T, o testfleet.Options) *shootingRange {
 		r.bases[strings.ToLower(b.ID)] = b
 	}
 	r.program = filepath.Join(r.dir, "lapstrake")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", r.program, "./cmd/lapstrake")
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", r.program, "./cmd/lapstrake")
 	build.Dir = workertest.Root(t)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
