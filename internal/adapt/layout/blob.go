@@ -136,9 +136,12 @@ func isManifest(mediaType string) bool {
 // manifests without a name that hold a layer which no named image has, and then
 // every blob that the index does not lead to. Manifests without a name whose
 // layers are in use stay, as they cost nothing and save the next run from making
-// these layers again. A layout in which something is of a kind that is not known
+// these layers again. Tags whose images a mirror lost go first. A layout in which something is of a kind that is not known
 // is left as it is. Nothing may be written meanwhile.
 func (l *Layout) Sweep() (removed int64, err error) {
+	if err := l.forget(); err != nil {
+		return 0, diag.Wrap(diag.Infra, "sweep the layout", err)
+	}
 	l.mu.Lock()
 	entries, others := slices.Clone(l.entries), l.others
 	l.mu.Unlock()

@@ -111,7 +111,7 @@ func (r request) listTags() error {
 func (r request) getManifest() error {
 	unknown := problem{http.StatusNotFound, "MANIFEST_UNKNOWN", "there is no such manifest"}
 	desc, ok := r.l.manifest(r.repo, r.last)
-	if !ok {
+	if !ok || string(desc.Digest) != r.last && !r.l.mirrored(r.repo, r.last, desc) {
 		return unknown
 	}
 	return r.send(desc.Digest, desc.MediaType, unknown)
@@ -176,6 +176,9 @@ func (r request) putManifest() error {
 	if err := r.l.publish(r.repo, tag, desc); err != nil {
 		return err
 	}
+	if err := r.l.load(r.Context(), r.repo, tag, desc); err != nil {
+		return problem{http.StatusUnprocessableEntity, "DENIED", err.Error()}
+	}
 	return r.created(desc.Digest, "manifests")
 }
 
@@ -191,6 +194,9 @@ func (r request) deleteManifest() error {
 	desc, ok := r.l.manifest(r.repo, r.last)
 	if !ok {
 		return problem{http.StatusNotFound, "MANIFEST_UNKNOWN", "there is no such manifest"}
+	}
+	if err := r.l.unload(r.Context(), r.repo, desc.Digest); err != nil {
+		return problem{http.StatusConflict, "DENIED", err.Error()}
 	}
 	if err := r.l.remove(r.repo, desc.Digest); err != nil {
 		return err

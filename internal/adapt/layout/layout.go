@@ -54,6 +54,8 @@ type Layout struct {
 	dir  string
 	lock atomic.Pointer[os.File] // nil while nothing may be written
 
+	mirror Mirror // nil when images go no further
+
 	mu      sync.Mutex
 	frame   map[string]json.RawMessage // what else index.json holds
 	entries []entry                    // ordered by key
