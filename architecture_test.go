@@ -52,7 +52,7 @@ var foreign = map[string]string{
 	"github.com/klauspost/compress":                    "internal/adapt/runlog internal/adapt/registry",
 	"github.com/spf13/cobra":                           "internal/show/cli",
 	"github.com/moby/patternmatcher":                   "internal/adapt/filetree",
-	"github.com/distribution/reference":                "internal/adapt/fleetfile",
+	"github.com/distribution/reference":                "internal/adapt/fleetfile internal/adapt/docker",
 	"gonum.org/v1/gonum":                               "internal/decide/stat",
 	"github.com/rogpeppe/go-internal":                  "internal/show/cli",
 	"github.com/hashicorp/hcl":                         "internal/adapt/bakefile",
@@ -201,7 +201,7 @@ func TestForeign(t *testing.T) {
 }
 
 // programs says which package alone may run a program by its name.
-var programs = map[string]string{"git": "internal/adapt/gitrepo"}
+var programs = map[string]string{"git": "internal/adapt/gitrepo", "docker": "internal/adapt/docker"}
 
 func TestPrograms(t *testing.T) {
 	runs := 0
