@@ -21,7 +21,7 @@ func Schema() ([]byte, error) {
 		"profiles": mapOf("Named sets of build arguments for some targets.", fieldsOf("", []string{"targets"}, map[string]schema{"targets": listOf("The stages whose arguments it changes.", anyText("")), "args": textsOf("Build arguments.")})),
 		"images":   {"description": "Which images should exist: one block, or a list of them.", "anyOf": []any{blockSchema(), listOf("", blockSchema())}},
 		"output": fieldsOf("How images are written.", nil, map[string]schema{
-			"to":         anyText("registry, or oci:FOLDER for an OCI image layout."),
+			"to":         anyText("registry, docker for the Docker daemon, or oci:FOLDER for an OCI image layout."),
 			"mediaTypes": oneOf("Kind of manifests.", "oci", "docker"), "compression": oneOf("Compression of new layers.", "gzip", "zstd"),
 			"compressionLevel": anyCount("Level of the compression: 1 to 9 for gzip, to 22 for zstd."),
 			"keyTag":           anyFlag("Also publish every image by its content key."), "annotations": textsOf("Annotations of every manifest."),

@@ -166,6 +166,8 @@ func (w *writer) output(f fleet.Fleet) {
 	w.line("\n# How images are written.", "output:")
 	if dir := o.Layout(); dir != "" {
 		w.line("", "  to: "+scalar("oci:"+w.path(dir)))
+	} else if o.To != "" {
+		w.line("", "  to: "+scalar(o.To))
 	}
 	w.line("", "  mediaTypes: "+scalar(o.MediaTypes))
 	w.line("", "  compression: "+scalar(o.Compression))

@@ -46,7 +46,7 @@ func TestWriteProperty(t *testing.T) {
 		if rapid.Bool().Draw(t, "from") {
 			want.Recipe.BaseArg, want.Recipe.BaseFrom = "", rapid.SampledFrom([]string{"base", "python:${V}", "host:5000/a@sha256:0"}).Draw(t, "base")
 		}
-		want.Output.To = rapid.SampledFrom([]string{"", "oci:" + filepath.Join(dir, "out"), "oci:" + filepath.Join(filepath.Dir(dir), "a: b")}).Draw(t, "to")
+		want.Output.To = rapid.SampledFrom([]string{"", "docker", "oci:" + filepath.Join(dir, "out"), "oci:" + filepath.Join(filepath.Dir(dir), "a: b")}).Draw(t, "to")
 		want.Output.CompressionLevel = rapid.IntRange(0, 9).Draw(t, "level")
 		if want.Output.MediaTypes == "docker" {
 			want.Output.Compression = "gzip"

@@ -121,7 +121,8 @@ type Image struct {
 // Output says how images are written.
 type Output struct {
 	// To is where images go: empty means the registries that their tags name,
-	// oci:DIR an OCI image layout in the folder DIR, an absolute path.
+	// oci:DIR an OCI image layout in the folder DIR, an absolute path, and docker
+	// the Docker daemon that the docker command finds.
 	To string `json:"to,omitempty"`
 	// MediaTypes is "oci" (default) or "docker".
 	MediaTypes string `json:"mediaTypes,omitempty"`

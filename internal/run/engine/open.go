@@ -52,7 +52,7 @@ func Open(ctx context.Context, s Setup) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := openOutput(s.Fleet)
+	out, err := openOutput(ctx, s.Fleet, s.State, s.Options.Offline)
 	if err != nil {
 		return nil, err
 	}

@@ -1,9 +1,12 @@
 package engine
 
 import (
+	"context"
 	"errors"
+	"path/filepath"
 	"slices"
 
+	"github.com/lapstrake/lapstrake/internal/adapt/docker"
 	"github.com/lapstrake/lapstrake/internal/adapt/layout"
 	"github.com/lapstrake/lapstrake/internal/adapt/registry"
 	"github.com/lapstrake/lapstrake/internal/decide/publish"
@@ -16,15 +19,27 @@ import (
 // a layout which answers for these while the engine is open. The zero value is
 // registries.
 type output struct {
+	dir    string
 	layout *layout.Layout
 	server *layout.Server
 	hosts  []string
 }
 
-// openOutput opens a fleet's output.
-func openOutput(f *fleet.Fleet) (o output, err error) {
-	dir := f.Output.Layout()
-	if dir == "" {
+// dockerStage is the folder of a state folder with what goes to Docker: a layout,
+// whose images the daemon gets when they are published there.
+const dockerStage = "docker"
+
+// openOutput opens a fleet's output. A daemon is asked what it has, unless nobody
+// is to be asked.
+func openOutput(ctx context.Context, f *fleet.Fleet, state string, offline bool) (o output, err error) {
+	o.dir = f.Output.Layout()
+	if f.Output.Docker() {
+		if f.Indexed() {
+			return o, diag.Errorf(diag.Usage, "leave out platforms and output.provenance, or publish to a registry or to oci:FOLDER", "images for several platforms, or with provenance, are image indexes, which docker does not load")
+		}
+		o.dir = filepath.Join(state, dockerStage)
+	}
+	if o.dir == "" {
 		return o, nil
 	}
 	for _, im := range f.Images {
@@ -34,9 +49,17 @@ func openOutput(f *fleet.Fleet) (o output, err error) {
 			}
 		}
 	}
-	if o.layout, err = layout.Open(dir); err == nil {
-		o.server, err = layout.Serve(o.layout, o.hosts)
+	if o.layout, err = layout.Open(o.dir); err != nil {
+		return o, err
 	}
+	if f.Output.Docker() && !offline {
+		daemon, err := docker.Open(ctx)
+		if err != nil {
+			return o, err
+		}
+		o.layout.SetMirror(daemon)
+	}
+	o.server, err = layout.Serve(o.layout, o.hosts)
 	return o, err
 }
 
@@ -78,7 +101,7 @@ func (e *Engine) sweep() error {
 	}
 	n, err := e.output.layout.Sweep()
 	if n > 0 {
-		e.note(journal.Note, "", journal.NoteData{Level: "info", Text: "what no image in " + e.Fleet.Output.To + " has any more is removed"})
+		e.note(journal.Note, "", journal.NoteData{Level: "info", Text: "what no image has any more is removed from " + e.output.dir})
 	}
-	return diag.Wrap(diag.Infra, "tidy "+e.Fleet.Output.To, err)
+	return diag.Wrap(diag.Infra, "tidy "+e.output.dir, err)
 }

@@ -203,54 +203,64 @@ func TestLayout(t *testing.T) {
 	}
 }
 
+// kills are when a build is killed.
+var kills = []struct {
+	name  string
+	event journal.Kind
+	n     int
+}{{"when the layers are there", journal.LayersReady, 1}, {"half way", journal.UnitPublished, 4}}
+
 // TestLayoutKilled kills builds into a layout and runs the same command again.
 func TestLayoutKilled(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 8)
-	for _, tt := range []struct {
-		name  string
-		event journal.Kind
-		n     int
-	}{{"when the layers are there", journal.LayersReady, 1}, {"half way", journal.UnitPublished, 4}} {
-		t.Run(tt.name, func(t *testing.T) {
-			state, dir := t.TempDir(), filepath.Join(t.TempDir(), "out")
-			recipe := w.recipe("linked")
-			text := "name: killed\nrecipe: {dockerfile: Dockerfile}\noutput: {to: \"oci:" + dir + "\"}\nimages:\n"
-			for _, im := range w.fleet(recipe, "killed").Images {
-				text += "  - {ids: [" + im.ID + "], base: \"" + im.Base + "\", tag: \"" + im.Tags[0] + "\"}\n"
-			}
-			path := filepath.Join(recipe, "fleet.yaml")
-			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			spec, err := json.Marshal(suicide{Fleet: path, State: state, Bin: filepath.Dir(workertest.Options(t).Buildkitd), Event: tt.event, N: tt.n})
-			if err != nil {
-				t.Fatal(err)
-			}
-			c := exec.CommandContext(t.Context(), os.Args[0])
-			c.Env = append(os.Environ(), suicideEnv+"="+string(spec))
-			if out, err := c.CombinedOutput(); err == nil || !strings.Contains(err.Error(), "killed") {
-				t.Fatalf("%v: %s", err, out)
-			}
-			before := summaryOf(t, state)
-
-			f, err := fleetfile.Load(path, fleetfile.Options{Rows: rows.Read})
-			if err != nil {
-				t.Fatal(err)
-			}
-			resumed := *w
-			resumed.t, resumed.state = t, state
-			r := resumed.build(t.Context(), f, engine.Options{})
-			if r.err != nil || r.sum.Starts != 2 {
-				t.Fatalf("resumed: %v, %d starts", r.err, r.sum.Starts)
-			}
-			if n := before.Built; r.plan.Actions[plan.Skip] < n || n < tt.n-1 && tt.event == journal.UnitPublished {
-				t.Errorf("%d images were published before, %v are left", n, r.plan.Actions)
-			}
+	for _, k := range kills {
+		t.Run(k.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "out")
+			w.killed(t, "oci:"+dir, k.event, k.n)
 			if h := readLayout(t, dir); len(h.images) != len(w.bases) {
 				t.Errorf("%d images are named", len(h.images))
 			}
 		})
+	}
+}
+
+// killed kills a build into an output at the nth event, and runs the same command
+// again.
+func (w *world) killed(t *testing.T, to string, event journal.Kind, n int) {
+	t.Helper()
+	state, recipe := t.TempDir(), w.recipe("linked")
+	text := "name: killed\nrecipe: {dockerfile: Dockerfile}\noutput: {to: \"" + to + "\"}\nimages:\n"
+	for _, im := range w.fleet(recipe, "killed").Images {
+		text += "  - {ids: [" + im.ID + "], base: \"" + im.Base + "\", tag: \"" + im.Tags[0] + "\"}\n"
+	}
+	path := filepath.Join(recipe, "fleet.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	spec, err := json.Marshal(suicide{Fleet: path, State: state, Bin: filepath.Dir(workertest.Options(t).Buildkitd), Event: event, N: n})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.CommandContext(t.Context(), os.Args[0])
+	c.Env = append(os.Environ(), suicideEnv+"="+string(spec))
+	if out, err := c.CombinedOutput(); err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Fatalf("%v: %s", err, out)
+	}
+	before := summaryOf(t, state)
+
+	f, err := fleetfile.Load(path, fleetfile.Options{Rows: rows.Read})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resumed := *w
+	resumed.t, resumed.state = t, state
+	r := resumed.build(t.Context(), f, engine.Options{})
+	if r.err != nil || r.sum.Starts != 2 {
+		t.Fatalf("resumed: %v, %d starts", r.err, r.sum.Starts)
+	}
+	if done := before.Built; r.plan.Actions[plan.Skip] < done || done < n-1 && event == journal.UnitPublished {
+		t.Errorf("%d images were published before, %v are left", done, r.plan.Actions)
 	}
 }
 

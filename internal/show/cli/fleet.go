@@ -82,7 +82,7 @@ func (f *fleetFlags) places(c *cobra.Command) {
 	fl := c.Flags()
 	fl.StringVar(&f.namespace, "namespace", f.namespace, "move every published reference, and the cache mounts, under this `name`")
 	fl.StringVar(&f.style, "namespace-style", f.style, "`style` of the namespace: path (host/NS/repo:tag) or tag (host/repo:NS-tag)")
-	fl.StringVar(&f.output, "output", "", "`place` that images go to, whatever the fleet file says: registry, those that their tags name, or oci:FOLDER, an OCI image layout")
+	fl.StringVar(&f.output, "output", "", "`place` that images go to, whatever the fleet file says: registry, those that their tags name; docker, the Docker daemon; or oci:FOLDER, an OCI image layout")
 	fl.StringVar(&f.bases, "bases", f.bases, "`mode`: check asks the registry what each base's tag is now, cached trusts what it was when last asked")
 }
 
