@@ -130,15 +130,14 @@ func (s *Scheduler) workerReady(name string, d journal.WorkerData) {
 	}
 	w.reading = *d.Disk
 	r := budget.Reading{Used: d.Disk.Used, Free: d.Disk.Free, Total: d.Disk.Total}
-	if w.ledger == nil {
-		w.ledger, w.brought = budget.New(w.rule, r, d.Holds), d.Holds
+	if w.ledger == nil || d.Holds == 0 {
+		// It is new, or came back with nothing, maybe on another disk: what is there
+		// is not its own.
+		w.ledger, w.brought, w.holds = budget.New(w.rule, r, d.Holds), d.Holds, -1
+		clear(w.layers)
 		return
 	}
 	w.ledger.Read(r)
-	if d.Holds == 0 {
-		clear(w.layers) // it came back with nothing
-		w.brought = 0
-	}
 }
 
 // workerLost puts back what ran on a worker. What waited in its queue waits for

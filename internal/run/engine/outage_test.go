@@ -148,7 +148,8 @@ func TestDiskUnmounted(t *testing.T) {
 	t.Parallel()
 	const n = 8
 	w := newSmall(t, n, 600<<20)
-	dir := w.dockerfile(fmt.Sprintf(eachOnItsBase, testfleet.Builder(w.host)), map[string]string{})
+	// Steps take their time, so that there is something left to make when it is noticed.
+	dir := w.dockerfile(strings.Replace(fmt.Sprintf(eachOnItsBase, testfleet.Builder(w.host)), "echo on", "sleep 1; echo on", 1), map[string]string{})
 	f := w.fleet(dir, "unmounted")
 	see, wait := atEvents(journal.UnitPublished, 2, 1, func(int) {
 		if err := unix.Unmount(w.disk, unix.MNT_DETACH); err != nil {
