@@ -144,22 +144,33 @@ func same(t *testing.T, as string, got, want v1.Image) {
 func unpack(t *testing.T, r io.Reader, dir string) {
 	t.Helper()
 	files := fstest.MapFS{}
+	each(t, r, func(h *tar.Header, data []byte) {
+		if files[h.Name] != nil {
+			t.Fatalf("%s is there twice", h.Name)
+		}
+		files[h.Name] = &fstest.MapFile{Data: data, Mode: 0o644}
+	})
+	if err := os.CopyFS(dir, files); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// each calls see with the files of an archive, in order.
+func each(t *testing.T, r io.Reader, see func(h *tar.Header, data []byte)) {
+	t.Helper()
 	for tr := tar.NewReader(r); ; {
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
-			break
+			return
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 		data, err := io.ReadAll(tr)
-		if err != nil || files[h.Name] != nil {
-			t.Fatalf("%s: there already: %t, error %v", h.Name, files[h.Name] != nil, err)
+		if err != nil {
+			t.Fatal(err)
 		}
-		files[h.Name] = &fstest.MapFile{Data: data, Mode: 0o644}
-	}
-	if err := os.CopyFS(dir, files); err != nil {
-		t.Fatal(err)
+		see(h, data)
 	}
 }
 
@@ -200,20 +211,9 @@ func TestArchive(t *testing.T) {
 			t.Fatal(err)
 		}
 		fmt.Fprintln(&out, "#", ref)
-		for tr := tar.NewReader(&b); ; {
-			h, err := tr.Next()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			data, err := io.ReadAll(tr)
-			if err != nil {
-				t.Fatal(err)
-			}
+		each(t, &b, func(h *tar.Header, data []byte) {
 			fmt.Fprintf(&out, "%v %d %s\n%s\n", h.FileInfo().Mode(), h.Size, h.Name, data)
-		}
+		})
 	}
 	golden.Text(t, "testdata/archive.txt", out.String())
 }
