@@ -148,6 +148,11 @@ func TestDiskUnmounted(t *testing.T) {
 	t.Parallel()
 	const n = 8
 	w := newSmall(t, n, 600<<20)
+	below, top := w.disk, testfleet.Loop(t, 600<<20)
+	// What is there afterwards is a file system too that nobody else writes to.
+	if err := unix.Mount(top, below, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
 	// Steps take their time, so that there is something left to make when it is noticed.
 	dir := w.dockerfile(strings.Replace(fmt.Sprintf(eachOnItsBase, testfleet.Builder(w.host)), "echo on", "sleep 1; echo on", 1), map[string]string{})
 	f := w.fleet(dir, "unmounted")
