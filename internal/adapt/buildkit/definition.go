@@ -1,6 +1,7 @@
 package buildkit
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -19,21 +20,28 @@ type definition struct {
 }
 
 func parseDefinition(data []byte) (*definition, error) {
-	d := &definition{Definition: new(pb.Definition), ops: map[graph.Digest]*pb.Op{}}
-	if err := d.UnmarshalVT(data); err != nil {
+	def := new(pb.Definition)
+	if err := def.UnmarshalVT(data); err != nil {
 		return nil, diag.Errorf(diag.Internal, "", "read a definition: %w", err)
 	}
-	if len(d.Def) == 0 {
+	if len(def.Def) == 0 {
 		return nil, diag.Errorf(diag.Internal, "", "read a definition: it has no operations")
 	}
-	for _, raw := range d.Def {
+	d := new(definition)
+	return d, d.set(def)
+}
+
+// set makes d that of a graph.
+func (d *definition) set(def *pb.Definition) error {
+	d.Definition, d.ops = def, map[graph.Digest]*pb.Op{}
+	for _, raw := range def.Def {
 		op := new(pb.Op)
 		if err := op.UnmarshalVT(raw); err != nil {
-			return nil, diag.Errorf(diag.Internal, "", "read a definition: operation: %w", err)
+			return diag.Errorf(diag.Internal, "", "read a definition: operation: %w", err)
 		}
 		d.ops[graph.Digest(digest.FromBytes(raw))] = op
 	}
-	return d, nil
+	return nil
 }
 
 // entitlements are what the daemon must be asked to allow, sorted.
@@ -64,6 +72,21 @@ func (d *definition) entitlements() []string {
 func (d *definition) runs(step graph.Digest) bool {
 	op := d.ops[step]
 	return op != nil && op.GetSource() == nil
+}
+
+// own is the operation that a step of the daemon's is. The daemon runs equal steps of
+// several solves once and reports it as that of one of them: in the others it is the
+// operation that is called the same.
+func (d *definition) own(step graph.Digest, name string) graph.Digest {
+	if d.ops[step] != nil {
+		return step
+	}
+	for _, op := range slices.Sorted(maps.Keys(d.ops)) {
+		if d.name(op) == name {
+			return op
+		}
+	}
+	return step
 }
 
 // name is what BuildKit shows for the operation.

@@ -154,13 +154,14 @@ func solveError(ctx context.Context, op string, err error, def *definition, step
 	if interrupted(ctx, err) != nil || !errors.As(err, &vertex) {
 		return classify(ctx, op, err)
 	}
-	digest := graph.Digest(vertex.Digest)
+	at := graph.Digest(vertex.Digest)
+	digest := def.own(at, steps.step(at).Name)
 	var exit *gatewaypb.ExitError
 	ran := errors.As(err, &exit)
 	if !ran && (!def.runs(digest) || infra(err)) {
 		return classify(ctx, op+": "+def.name(digest), err)
 	}
-	e := &StepError{Step: digest, Name: def.name(digest), Log: steps.tail(digest), Err: err}
+	e := &StepError{Step: digest, Name: def.name(digest), Log: steps.tail(at), Err: err}
 	e.Pos, e.Source = def.position(digest)
 	for _, src := range errdefs.Sources(err) {
 		if pos, line, ok := locate(src.Info, src.Ranges); ok {

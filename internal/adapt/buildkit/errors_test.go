@@ -135,6 +135,7 @@ func TestSolveError(t *testing.T) {
 		{"step on a lost daemon", live, errdefs.WrapVertex(grpcError(codes.Unavailable, "closing"), exec), diag.Infra, []error{ErrLost}, nil, ""},
 		{"step on a full disk", live, errdefs.WrapVertex(grpcError(codes.Unknown, "write /x: no space left on device"), exec), diag.Infra, []error{ErrNoSpace}, nil, ""},
 		{"source", live, errdefs.WrapVertex(grpcError(codes.Unknown, "dial tcp: refused"), source), diag.Infra, nil, []error{ErrLost}, "solve x: docker-image://base: dial tcp: refused"},
+		{"step that another solve ran", live, errdefs.WrapVertex(&gatewaypb.ExitError{ExitCode: 7, Err: grpcError(codes.Unknown, "x")}, "sha256:ee"), diag.Step, nil, nil, "Dockerfile:2: step make all: exit code 7"},
 		{"step that is not in the graph", live, errdefs.WrapVertex(grpcError(codes.Unknown, "push failed"), "sha256:ff"), diag.Infra, nil, nil, ""},
 		{"unavailable", live, grpcError(codes.Unavailable, "error reading from server: EOF"), diag.Infra, []error{ErrLost}, nil, "solve x: the daemon is gone: error reading from server: EOF"},
 		{"the daemon cancels", live, grpcError(codes.Canceled, "context canceled"), diag.Infra, []error{ErrLost}, []error{context.Canceled}, ""},
@@ -150,7 +151,9 @@ func TestSolveError(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := solveError(tt.ctx, "solve x", tt.err, def, newFold(nil))
+			steps := newFold(func(journal.StepRecord) {})
+			steps.add(&controlapi.StatusResponse{Vertexes: []*controlapi.Vertex{{Digest: "sha256:ee", Name: "make all"}}})
+			got := solveError(tt.ctx, "solve x", tt.err, def, steps)
 			if diag.KindOf(got) != tt.kind {
 				t.Errorf("kind %v of %v", diag.KindOf(got), got)
 			}
