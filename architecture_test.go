@@ -41,8 +41,9 @@ var impure = []string{"os", "net", "log", "io/ioutil", "os/exec", "syscall", "ru
 var foreign = map[string]string{
 	"github.com/moby/buildkit/frontend/dockerfile":     "internal/adapt/dockerfile",
 	"github.com/moby/buildkit/frontend/dockerui":       "internal/adapt/dockerfile",
-	"github.com/moby/buildkit/frontend/gateway/client": "internal/adapt/dockerfile",
-	"github.com/moby/buildkit/client/llb":              "internal/adapt/dockerfile",
+	"github.com/moby/buildkit/frontend/gateway/client": "internal/adapt/dockerfile internal/adapt/buildkit",
+	"github.com/moby/buildkit/frontend/attestations":   "internal/adapt/buildkit",
+	"github.com/moby/buildkit/client/llb":              "internal/adapt/dockerfile internal/adapt/buildkit",
 	"github.com/moby/buildkit/client":                  "internal/adapt/buildkit",
 	"github.com/moby/buildkit/session":                 "internal/adapt/buildkit",
 	"github.com/google/go-containerregistry":           "internal/adapt/registry",

@@ -43,10 +43,8 @@ const (
 // what is done is cached, and a manifest is equal when its layers are.
 func (s *Session) Solve(ctx context.Context, job plan.Job, record func(journal.StepRecord)) (plan.Built, error) {
 	const op = "solve"
-	select {
-	case <-s.done: // the daemon would wait seconds for a session that is gone
-		return plan.Built{}, diag.Wrap(diag.Infra, op, fmt.Errorf("%w: the session has ended", ErrLost))
-	default:
+	if err := s.alive(op); err != nil {
+		return plan.Built{}, err
 	}
 	def, err := parseDefinition(job.Definition)
 	if err != nil {
@@ -66,6 +64,16 @@ func (s *Session) Solve(ctx context.Context, job plan.Job, record func(journal.S
 		return plan.Built{}, diag.Errorf(diag.Infra, "use the daemon that lapstrake brings, or a newer BuildKit", "%s: the daemon reported no digest for %s", op, job.Repo)
 	}
 	return built, nil
+}
+
+// alive refuses a session that is gone, for which the daemon would wait seconds.
+func (s *Session) alive(op string) error {
+	select {
+	case <-s.done:
+		return diag.Wrap(diag.Infra, op, fmt.Errorf("%w: the session has ended", ErrLost))
+	default:
+		return nil
+	}
 }
 
 func request(ref, session string, job plan.Job, def *definition) *controlapi.SolveRequest {

@@ -65,6 +65,8 @@ type Unit struct {
 	Have []string `json:"have,omitempty"`
 	// Needs are the shared steps that must have run before.
 	Needs []graph.Digest `json:"needs,omitempty"`
+	// Scan tells that the image is scanned, when it is there, for its SBOM.
+	Scan bool `json:"scan,omitempty"`
 	// Why is never empty: the first reason decided.
 	Why []Reason `json:"why"`
 }
@@ -74,7 +76,7 @@ type Unit struct {
 const Compose Action = "compose"
 
 // Index is an image that is published as an index over the manifests of its
-// units, and over their provenance where that is asked for.
+// units, and over what attests them where that is asked for.
 type Index struct {
 	// Image is the image's id, Units are the names of its units.
 	Image  string   `json:"image"`
@@ -122,7 +124,9 @@ type Plan struct {
 	BytesToCopy int64 `json:"bytesToCopy"`
 	// Cache is the registry/repository that results of shared steps are kept in
 	// for other daemons; empty when there is none.
-	Cache    string   `json:"cache,omitempty"`
+	Cache string `json:"cache,omitempty"`
+	// Scanner is the image that makes SBOMs; empty when none are asked for.
+	Scanner  string   `json:"scanner,omitempty"`
 	Warnings []Reason `json:"warnings,omitempty"`
 }
 
@@ -200,6 +204,15 @@ type Job struct {
 	Epoch *time.Time
 	// Cache says where results are exported to and imported from.
 	Cache Cache
+}
+
+// Scan is a solve that lists what is in an image that is published.
+type Scan struct {
+	// Image is registry/repository@digest, as the daemon reaches it.
+	Image    string
+	Platform string
+	// Scanner is the reference of the image that does it; see fleet.Output.SBOM.
+	Scanner string
 }
 
 // Cache is how results of steps reach another daemon by way of a registry. The
