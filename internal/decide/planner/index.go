@@ -88,6 +88,9 @@ func index(in *Input, f *Facts, units []plan.Unit) plan.Index {
 		x.Units, keys = append(x.Units, u.Image), append(keys, u.Key)
 	}
 	x.Key = indexKey(keys, in.Fleet.Output)
+	for i := range units {
+		units[i].Scan = in.Fleet.Output.SBOM != "" && x.Action != plan.Block
+	}
 	if x.Action == plan.Block || in.Options.Skip == SkipNever {
 		return x
 	}
@@ -116,6 +119,7 @@ func index(in *Input, f *Facts, units []plan.Unit) plan.Index {
 		return x
 	}
 	for i := range units {
+		units[i].Scan = false
 		if units[i].Action != plan.Skip {
 			units[i].Action, units[i].Why = plan.Skip, []plan.Reason{why}
 			units[i].Needs, units[i].Layers = nil, ""

@@ -9,6 +9,7 @@ import (
 
 	"github.com/lapstrake/lapstrake/internal/decide/planner"
 	"github.com/lapstrake/lapstrake/internal/model/fact"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
 )
@@ -133,6 +134,7 @@ func TestIndexKeys(t *testing.T) {
 		"other order":   func(in *planner.Input) { in.Images[0], in.Images[1] = in.Images[1], in.Images[0] },
 		"other content": func(in *planner.Input) { in.Images[1].Content = "sha256:other" },
 		"provenance":    func(in *planner.Input) { in.Fleet.Output.Provenance = true },
+		"SBOM":          func(in *planner.Input) { in.Fleet.Output.SBOM = fleet.Scanner },
 	} {
 		in := several()
 		change(in)

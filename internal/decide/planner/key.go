@@ -76,6 +76,9 @@ func indexKey(units []string, out fleet.Output) string {
 		return ""
 	}
 	k := keyer{common: map[string]any{}}
+	if out.SBOM != "" {
+		k.common["sbom"] = out.SBOM
+	}
 	return KeyVersion + ":" + k.sum(map[string]any{"index": units, "provenance": out.Provenance})
 }
 

@@ -87,7 +87,7 @@ type Input struct {
 
 // Make decides. It never fails: an image that cannot be made is blocked.
 func Make(in Input) *plan.Plan {
-	p := &plan.Plan{V: plan.Version, Fleet: in.Fleet.Name, Output: in.Fleet.Output.To, Cache: in.Cache, Units: make([]plan.Unit, len(in.Images)), Actions: map[plan.Action]int{}, Requests: map[string]int64{}}
+	p := &plan.Plan{V: plan.Version, Fleet: in.Fleet.Name, Output: in.Fleet.Output.To, Cache: in.Cache, Scanner: in.Fleet.Output.SBOM, Units: make([]plan.Unit, len(in.Images)), Actions: map[plan.Action]int{}, Requests: map[string]int64{}}
 	for host, n := range in.LookupRequests {
 		p.Requests[host] += n
 	}
@@ -308,6 +308,8 @@ type counter struct {
 	costs costs
 	steps map[graph.Digest]bool
 	kinds map[kindOf]int
+	// scanner tells that a unit was scanned before.
+	scanner bool
 }
 
 func (c *counter) unit(u *plan.Unit, f *Facts) {
@@ -319,6 +321,24 @@ func (c *counter) unit(u *plan.Unit, f *Facts) {
 	if u.Action == plan.Append || u.Action == plan.Build {
 		c.executions(u, f.Variant)
 	}
+	if u.Scan {
+		c.scanned(u, f.Variant)
+	}
+}
+
+// scanned counts the scan of a unit: its image and the scanner, which is the same
+// for all, are read, and the scanner runs.
+func (c *counter) scanned(u *plan.Unit, v *graph.Variant) {
+	n := int64(1)
+	if u.Action != plan.Build || v.Shared != nil { // else its files are there
+		n++
+	}
+	if !c.scanner {
+		c.scanner = true
+		n++
+	}
+	c.plan.Executions.Planned += n
+	c.plan.Executions.Naive += n
 }
 
 // executions counts the unit's steps: shared ones once in the plan, and none

@@ -1,10 +1,12 @@
 package planner
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/lapstrake/lapstrake/internal/decide/publish"
 	"github.com/lapstrake/lapstrake/internal/model/fact"
+	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
 )
@@ -75,6 +77,28 @@ func (c *costs) unit(u *plan.Unit, f *Facts) {
 		c.appended(u, f)
 	case plan.Build:
 		c.built(u, f)
+	}
+	if u.Scan {
+		c.scanned(u, f)
+	}
+}
+
+// scanned counts what the daemon reads to scan an image, layers that it has left out.
+func (c *costs) scanned(u *plan.Unit, f *Facts) {
+	if scanner := c.in.Fleet.Output.SBOM; !c.read[scanner] {
+		c.read[scanner] = true
+		c.ask(scanner, readImage+1)
+	}
+	c.tell(u.Tags[0], readImage+1) // and its config is read here too
+	layers := slices.Clone(f.Base.Layers)
+	if u.Action != plan.Build {
+		layers = append(layers, newLayers(u, f.Variant)...)
+	}
+	for _, l := range layers {
+		if !c.bases[l.Digest] {
+			c.bases[l.Digest] = true
+			c.tell(u.Tags[0], 1)
+		}
 	}
 }
 
@@ -241,9 +265,9 @@ func (c *costs) manifest(u *plan.Unit, repo string) {
 	c.tags(u.Key, u.Tags, repo)
 }
 
-// attestation is what the provenance of one unit costs in a repository: a
-// statement, a config and a manifest.
-const attestation = 2 + uploadConfig + 1
+// attestation is what attests one unit in a repository: a config and a manifest,
+// beside uploadStatement for each statement.
+const attestation, uploadStatement = uploadConfig + 1, 2
 
 // index counts the writing of an index.
 func (c *costs) index(x *plan.Index) {
@@ -252,12 +276,25 @@ func (c *costs) index(x *plan.Index) {
 		c.tell(x.Tags[0], readManifest+len(x.Tags)-len(x.Have))
 	case plan.Compose:
 		for _, repo := range publish.Repos(x.Tags) {
-			if c.in.Fleet.Output.Provenance {
-				c.tell(repo, attestation*len(x.Units))
-			}
+			c.tell(repo, len(x.Units)*attested(c.in.Fleet.Output))
 			c.tags(x.Key, x.Tags, repo)
 		}
 	}
+}
+
+// attested is how many requests attest one unit.
+func attested(out fleet.Output) (n int) {
+	if !out.Attested() {
+		return 0
+	}
+	n = attestation
+	if out.Provenance {
+		n += uploadStatement
+	}
+	if out.SBOM != "" {
+		n += uploadStatement
+	}
+	return n
 }
 
 // tags counts the PUTs of a manifest under those of the tags that are in one

@@ -296,7 +296,25 @@ func ConfigOf(manifest []byte) (graph.Digest, error) {
 	return m.Config.Digest, nil
 }
 
-// BlobsOf lists the blobs of a manifest: its layers and its config.
+// Pulled is an image as what a solve starts from: its layers by the digest of its
+// manifest, and nothing else that is known of bases.
+func Pulled(ref string, digest graph.Digest, manifest, config []byte) (*fact.Base, error) {
+	blobs, err := BlobsOf(manifest)
+	if err != nil {
+		return nil, err
+	}
+	var c struct {
+		RootFS struct {
+			DiffIDs []graph.Digest `json:"diff_ids"`
+		} `json:"rootfs"`
+	}
+	if err := json.Unmarshal(config, &c); err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	return &fact.Base{Ref: ref, Digest: digest, Manifest: digest, Layers: blobs[:len(blobs)-1], DiffIDs: c.RootFS.DiffIDs}, nil
+}
+
+// BlobsOf lists the blobs of a manifest: its layers, and last its config.
 func BlobsOf(manifest []byte) ([]fact.Descriptor, error) {
 	var m manifestJSON
 	if err := json.Unmarshal(manifest, &m); err != nil {

@@ -15,9 +15,9 @@ type Part struct {
 	Platform string
 	Key      string
 	Manifest Object
-	// Provenance is the manifest that attests how the part was made; the zero value
-	// is none.
-	Provenance Object
+	// Attestation is the manifest that holds statements about the part; the zero
+	// value is none.
+	Attestation Object
 }
 
 // indexJSON has the fields of an index in the order in which BuildKit writes them.
@@ -64,8 +64,8 @@ func Index(parts []Part, out fleet.Output, key string) (Object, error) {
 		add(p.Manifest, p.Platform, map[string]string{fact.KeyAnnotation: p.Key})
 	}
 	for _, p := range parts {
-		if p.Provenance.Digest != "" {
-			add(p.Provenance, nowhere, map[string]string{
+		if p.Attestation.Digest != "" {
+			add(p.Attestation, nowhere, map[string]string{
 				"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": string(p.Manifest.Digest)})
 		}
 	}

@@ -26,7 +26,7 @@ func manifestOf(name string, n int) publish.Object {
 
 func TestIndexBytes(t *testing.T) {
 	attested := part("linux/amd64", 10)
-	attested.Provenance = manifestOf("attestation", 30)
+	attested.Attestation = manifestOf("attestation", 30)
 	for _, tt := range []struct {
 		name  string
 		parts []publish.Part
@@ -56,7 +56,7 @@ func TestIndexProperty(t *testing.T) {
 		for _, p := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"linux/amd64", "linux/arm64", "linux/arm/v6", "linux/arm/v7", "linux/s390x"}), 1, 5, rapid.ID[string]).Draw(t, "platforms") {
 			x := part(p, rapid.IntRange(0, 99).Draw(t, "size"))
 			if rapid.Bool().Draw(t, "attested") {
-				x.Provenance = manifestOf("of "+p, 1)
+				x.Attestation = manifestOf("of "+p, 1)
 			}
 			parts = append(parts, x)
 		}
@@ -89,8 +89,8 @@ func TestIndexProperty(t *testing.T) {
 			want = append(want, p.Platform+" "+string(p.Manifest.Digest)+" "+p.Key)
 		}
 		for _, p := range parts {
-			if p.Provenance.Digest != "" {
-				want = append(want, "unknown/unknown "+string(p.Provenance.Digest)+" "+string(p.Manifest.Digest))
+			if p.Attestation.Digest != "" {
+				want = append(want, "unknown/unknown "+string(p.Attestation.Digest)+" "+string(p.Manifest.Digest))
 			}
 		}
 		if d := cmp.Diff(want, got); d != "" {

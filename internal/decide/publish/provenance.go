@@ -34,9 +34,8 @@ type Made struct {
 	Versions map[string]string
 }
 
-// What a statement says that it is.
+// What a statement of provenance says that it is.
 const (
-	statementType = "https://in-toto.io/Statement/v1"
 	predicateType = "https://slsa.dev/provenance/v1"
 	buildType     = "https://lapstrake.dev/build/v1"
 	builderID     = "https://lapstrake.dev/lapstrake"
@@ -92,9 +91,9 @@ type internal struct {
 	SharedLayers graph.Digest `json:"sharedLayers,omitempty"`
 }
 
-// Attest makes the manifest that attests how a part was made, as buildx reads it, and
-// the blobs of the manifest. Values of arguments that may be secrets are digests.
-func Attest(m Made) (blobs []Object, manifest Object, err error) {
+// Provenance says how a part was made. Values of arguments that may be secrets are
+// digests.
+func Provenance(m Made) (Statement, error) {
 	var s statement
 	s.Type, s.PredicateType = statementType, predicateType
 	s.Subject = []resource{{Name: m.Image, Digest: digestSet(m.Manifest)}}
@@ -113,24 +112,9 @@ func Attest(m Made) (blobs []Object, manifest Object, err error) {
 	s.Predicate.RunDetails.Builder.ID, s.Predicate.RunDetails.Builder.Version = builderID, m.Versions
 	data, err := json.Marshal(s)
 	if err != nil {
-		return nil, Object{}, fmt.Errorf("provenance of %s: %w", m.Image, err)
+		return Statement{}, fmt.Errorf("provenance of %s: %w", m.Image, err)
 	}
-	layer := object("application/vnd.in-toto+json", data)
-	config, err := json.Marshal(map[string]any{"architecture": "unknown", "os": "unknown", "config": map[string]any{},
-		"rootfs": map[string]any{"type": "layers", "diff_ids": []graph.Digest{layer.Digest}}})
-	if err != nil {
-		return nil, Object{}, fmt.Errorf("provenance of %s: %w", m.Image, err)
-	}
-	types := mediaTypes(true)
-	about := object(types.config, config)
-	data, err = json.MarshalIndent(manifestJSON{SchemaVersion: 2, MediaType: types.manifest,
-		Config: fact.Descriptor{MediaType: about.MediaType, Digest: about.Digest, Size: int64(len(about.Data))},
-		Layers: []fact.Descriptor{{MediaType: layer.MediaType, Digest: layer.Digest, Size: int64(len(layer.Data)), Annotations: map[string]string{"in-toto.io/predicate-type": predicateType}}},
-	}, "", "  ")
-	if err != nil {
-		return nil, Object{}, fmt.Errorf("provenance of %s: %w", m.Image, err)
-	}
-	return []Object{layer, about}, object(types.manifest, data), nil
+	return Statement{predicateType, data}, nil
 }
 
 // dependencies are what steps read: the base, the recipe's commit, the files of local

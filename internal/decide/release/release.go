@@ -1,7 +1,8 @@
 // Package release decides which records of a daemon are dead.
 //
 // A record is dead when it descends from the base of an image that is
-// published, no image that is still to come needs it, and this run made it.
+// published, no image that is still to come needs it, and this run made it. So is
+// what a scanner left, which was read when its solve ended.
 // Everything else stays: shared steps, cache mounts, what other builds left,
 // and layers that a later base starts with.
 package release
@@ -34,6 +35,10 @@ type Victims struct {
 	Layers map[string]int64
 }
 
+// scanned begins the description of what a scanner left: where BuildKit's protocol for
+// SBOM scanners has it written to.
+const scanned = "mount /run/out/ from exec "
+
 // Dead returns the records to release. before holds the ids that existed when the run started; done and live are the
 // bases of images that are published and of those still to come.
 //
@@ -51,6 +56,11 @@ func Dead(records []Record, before map[string]bool, done, live []*fact.Base) Vic
 	for _, base := range done {
 		for _, top := range g.pulled[base.Digest] {
 			below = append(below, g.markTop(top, base, wanted, victims, layers)...)
+		}
+	}
+	for _, id := range g.order {
+		if strings.HasPrefix(g.byID[id].Description, scanned) {
+			victims[id] = true
 		}
 	}
 	g.spreadDown(victims)

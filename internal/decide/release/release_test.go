@@ -54,6 +54,7 @@ func TestDead(t *testing.T) {
 		{name: "a base described by another image's name", done: []*fact.Base{b}, live: []*fact.Base{a}, want: "run-b ib"},
 		{name: "a shared step stays although its image starts with a base's layer", done: []*fact.Base{a}, live: []*fact.Base{c}, also: []release.Record{record("shared", "exec", "env")}, want: "copy-a run-a ia"},
 		{name: "what is in use stays with its ancestors", done: []*fact.Base{a}, live: []*fact.Base{b}, inUse: "run-a", want: "copy-a"},
+		{name: "what a scanner left goes, but of one that runs", inUse: "scan-b", live: []*fact.Base{a, b, c}, also: []release.Record{record("scan-a", "mount /run/out/ from exec /scan"), record("scan-b", "mount /run/out/ from exec /scan")}, want: "scan-a"},
 		{name: "what was there before the run stays", done: []*fact.Base{a}, live: []*fact.Base{b}, before: []string{"ia"}, want: "copy-a run-a"},
 	}
 	for _, tt := range tests {

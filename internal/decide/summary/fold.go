@@ -108,7 +108,7 @@ func (s *Summary) apply(e *journal.Event) bool {
 		return with(e, func(d journal.PhaseData) { s.phaseEnded(d.Phase) })
 	case journal.Planned:
 		return with(e, s.plan)
-	case journal.UnitStarted, journal.UnitBuilt, journal.UnitPut, journal.UnitPublished, journal.UnitSkipped:
+	case journal.UnitStarted, journal.UnitBuilt, journal.UnitPut, journal.UnitPlaced, journal.UnitPublished, journal.UnitSkipped:
 		return with(e, func(d journal.UnitData) { s.unit(e, d) })
 	case journal.UnitFailed:
 		return with(e, func(d journal.FailData) { s.unitFailed(e, d) })
@@ -276,6 +276,8 @@ func stateAfter(k journal.Kind) State {
 		return Built
 	case journal.UnitPut:
 		return Put
+	case journal.UnitPlaced:
+		return Placed
 	case journal.UnitPublished:
 		return Published
 	case journal.UnitSkipped:
@@ -294,7 +296,10 @@ func (s *Summary) unit(e *journal.Event, d journal.UnitData) {
 	}
 	s.count(u, -1)
 	s.forgive(e.Unit)
-	u.State = stateAfter(e.Kind)
+	scan := e.Kind == journal.UnitStarted && u.State == Placed // goes on with its scan
+	if !scan {
+		u.State = stateAfter(e.Kind)
+	}
 	if d.Key != "" && d.Key != u.Key {
 		u.Digest = "" // that of other content
 	}
@@ -306,7 +311,7 @@ func (s *Summary) unit(e *journal.Event, d journal.UnitData) {
 		u.Tags = d.Tags
 	}
 	set(&u.Worker, e.Worker)
-	if e.Kind == journal.UnitStarted {
+	if e.Kind == journal.UnitStarted && !scan {
 		u.Attempts++
 	}
 	u.Attempts = max(u.Attempts, e.Attempt)

@@ -200,12 +200,20 @@ func (s *Summary) progress(e *journal.Event, promised int64) {
 		if !l.isLaid {
 			l.layered, l.isLaid = s.fold.mono, true
 		}
+	case journal.UnitPlaced:
+		s.tagged(l)
 	case journal.UnitPublished:
-		if l.isLaid {
-			l.spend(partTag, s.fold.mono-l.layered)
-		}
+		s.tagged(l)
 		s.end(e.Unit)
 		s.settled()
+	}
+}
+
+// tagged ends the publishing of an image's manifest, if it was going on.
+func (s *Summary) tagged(l *live) {
+	if l.isLaid {
+		l.spend(partTag, s.fold.mono-l.layered)
+		l.isLaid = false
 	}
 }
 

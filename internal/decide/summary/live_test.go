@@ -387,7 +387,9 @@ func TestParts(t *testing.T) {
 		step("s:1", "a", run), step("s:1", "a", run), step("s:2", "a", cached), step("s:e", "a", export),
 		at(20, put(journal.UnitBuilt)), at(21, put(journal.UnitPut)), at(22, published("a")),
 		step("s:e", "", export), // of a solve that serves many
-		at(23, start("b", "w", 0)), step("s:1", "b", run), at(24, ev(journal.UnitFailed, "b", journal.FailData{})),
+		at(22, start("c", "", 0)), at(22, ev(journal.UnitPut, "c", journal.UnitData{})), at(24, ev(journal.UnitPlaced, "c", journal.UnitData{})),
+		at(24, queued("c")), at(27, start("c", "w", 0)), at(30, ev(journal.UnitPublished, "c", journal.UnitData{})), // scanned meanwhile
+		at(30, start("b", "w", 0)), step("s:1", "b", run), at(31, ev(journal.UnitFailed, "b", journal.FailData{})),
 	)
 	type row struct {
 		name   string
@@ -395,7 +397,7 @@ func TestParts(t *testing.T) {
 		count  int64
 		total  float64
 	}
-	want := []row{{"wait", false, 1, 6}, {"pull", false, 1, 3}, {"unpack", false, 1, 1}, {"steps", false, 2, 15}, {"export", false, 1, 2}, {"push", false, 1, 1}, {"tag", false, 1, 2}, {"export", true, 1, 2}, {"push", true, 1, 1}}
+	want := []row{{"wait", false, 2, 9}, {"pull", false, 1, 3}, {"unpack", false, 1, 1}, {"steps", false, 2, 15}, {"export", false, 1, 2}, {"push", false, 1, 1}, {"tag", false, 2, 4}, {"export", true, 1, 2}, {"push", true, 1, 1}}
 	var got []row
 	for _, p := range s.Parts {
 		got = append(got, row{p.Name, p.Shared, p.Count, p.TotalSeconds})

@@ -155,6 +155,7 @@ const (
 	Started   State = "started"
 	Built     State = "built"     // a solve pushed its layers
 	Put       State = "put"       // its manifest is about to be sent, or was
+	Placed    State = "placed"    // its manifest is there by digest, and is to be scanned
 	Published State = "published" // every tag is there
 	Failed    State = "failed"
 	Skipped   State = "skipped"

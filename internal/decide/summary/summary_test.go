@@ -161,6 +161,7 @@ func TestUnits(t *testing.T) {
 	build := journal.UnitData{Action: "build", Key: "v1:k", Digest: "sha256:d", Tags: []string{"h/r:t"}}
 	start, put, published := ev(journal.UnitStarted, "a", build), ev(journal.UnitPut, "a", journal.UnitData{Digest: "sha256:d"}), ev(journal.UnitPublished, "a", build)
 	failed := ev(journal.UnitFailed, "a", journal.FailData{Kind: "step", Cause: "boom"})
+	placed := ev(journal.UnitPlaced, "a", journal.UnitData{Key: "v1:k", Digest: "sha256:d"})
 	skipped := ev(journal.UnitSkipped, "a", journal.UnitData{Action: "skip", Key: "v1:k"})
 	cases := []struct {
 		name   string
@@ -171,6 +172,8 @@ func TestUnits(t *testing.T) {
 		{"started", []journal.Event{start}, UnitState{State: Started, Action: "build", Key: "v1:k", Digest: "sha256:d", Tags: build.Tags, Attempts: 1}, [5]int{0, 0, 0, 0, 1}},
 		{"about to be put", []journal.Event{put}, UnitState{State: Put, Digest: "sha256:d"}, [5]int{0, 0, 0, 0, 1}},
 		{"published", []journal.Event{start, put, published}, UnitState{State: Published, Action: "build", Key: "v1:k", Digest: "sha256:d", Tags: build.Tags, Attempts: 1}, [5]int{1, 0, 0, 0, 0}},
+		{"placed, then scanned", []journal.Event{start, placed, start}, UnitState{State: Placed, Action: "build", Key: "v1:k", Digest: "sha256:d", Tags: build.Tags, Attempts: 1}, [5]int{0, 0, 0, 0, 1}},
+		{"placed, and its scan fails", []journal.Event{start, placed, start, failed, start}, UnitState{State: Started, Action: "build", Key: "v1:k", Digest: "sha256:d", Tags: build.Tags, Attempts: 2}, [5]int{0, 0, 0, 0, 1}},
 		{"failed, then published", []journal.Event{start, failed, start, published}, UnitState{State: Published, Action: "build", Key: "v1:k", Digest: "sha256:d", Tags: build.Tags, Attempts: 2}, [5]int{1, 0, 0, 0, 0}},
 		{"published, then failed", []journal.Event{published, failed}, UnitState{State: Failed, Action: "build", Key: "v1:k", Digest: "sha256:d", Tags: build.Tags}, [5]int{0, 0, 0, 1, 0}},
 		{"failed twice", []journal.Event{failed, failed}, UnitState{State: Failed}, [5]int{0, 0, 0, 1, 0}},
@@ -413,7 +416,7 @@ func drawEvents(t *rapid.T) []journal.Event {
 			Promised:    rapid.Int64Range(0, 9).Draw(t, "promised"),
 		}
 		kind := rapid.SampledFrom([]journal.Kind{
-			journal.UnitStarted, journal.UnitBuilt, journal.UnitPut, journal.UnitPublished, journal.UnitSkipped, journal.UnitFailed,
+			journal.UnitStarted, journal.UnitBuilt, journal.UnitPut, journal.UnitPlaced, journal.UnitPublished, journal.UnitSkipped, journal.UnitFailed,
 			journal.RunStarted, journal.Planned, journal.StepDone, journal.PhaseStarted, journal.PhaseEnded, journal.Requests, "unknown",
 			journal.Scheduling, journal.UnitQueued, journal.UnitRetried, journal.WorkerLost, journal.SharedQueued, journal.SharedStarted, journal.SharedReady,
 			journal.SharedFailed, journal.Releasing, journal.Released, journal.Disk, journal.Forecast, journal.WorkerReady,

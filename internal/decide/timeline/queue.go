@@ -47,6 +47,10 @@ func (q *queue) fold(e *journal.Event) {
 	case journal.UnitPublished, journal.UnitFailed, journal.UnitSkipped, journal.UnitBuilt:
 		delete(q.waiting, e.Unit)
 		delete(q.running, e.Unit)
+	case journal.UnitPlaced:
+		if e.Worker != "" { // which scans it
+			q.running[e.Unit] = true
+		}
 	case journal.UnitRetried:
 		if q.running[e.Unit] {
 			q.waiting[e.Unit] = nil

@@ -58,8 +58,8 @@ func (f *Fleet) EachPlatform() []string {
 }
 
 // Indexed tells whether an image is published as an index: of its platforms, or
-// of itself and its provenance.
-func (f *Fleet) Indexed() bool { return len(f.Platforms) > 0 || f.Output.Provenance }
+// of itself and what attests it.
+func (f *Fleet) Indexed() bool { return len(f.Platforms) > 0 || f.Output.Attested() }
 
 // Unit names the work on an image for a platform: by the image's id, with the
 // platform behind a slash when there are several. Names are unique.
@@ -139,7 +139,16 @@ type Output struct {
 	// Provenance also publishes of every image what it was made from; only with
 	// OCI media types.
 	Provenance bool `json:"provenance,omitempty"`
+	// SBOM also publishes of every image what is in it, as the scanner finds that has
+	// this full reference; empty means not. Only with OCI media types.
+	SBOM string `json:"sbom,omitempty"`
 }
+
+// Scanner is the image that makes SBOMs when none is named: that of BuildKit.
+const Scanner = "docker.io/docker/buildkit-syft-scanner:stable-1"
+
+// Attested tells whether something is said of every image beside its manifest.
+func (o Output) Attested() bool { return o.Provenance || o.SBOM != "" }
 
 // HighestLevel is the highest level of the output's compression.
 func (o Output) HighestLevel() int {

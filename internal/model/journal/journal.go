@@ -41,6 +41,7 @@ const (
 	UnitRetried   Kind = "unit.retried"   // FailData; the image waits again
 	UnitBuilt     Kind = "unit.built"     // UnitData; a solve pushed its layers
 	UnitPut       Kind = "unit.put"       // UnitData; a manifest is about to be sent, written before it is
+	UnitPlaced    Kind = "unit.placed"    // UnitData; its manifest is there by digest, and is to be scanned
 	UnitPublished Kind = "unit.published" // UnitData; every tag is there
 	UnitFailed    Kind = "unit.failed"    // FailData
 	UnitSkipped   Kind = "unit.skipped"   // UnitData

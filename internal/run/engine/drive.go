@@ -164,7 +164,7 @@ func (d *driver) settle(s *station, t task) {
 	if s != nil {
 		name = s.name
 	}
-	d.e.releases.done(name, t.facts.Base)
+	d.e.releases.done(name, t)
 }
 
 // next starts the first thing that is to be done; more is false when there was
@@ -333,17 +333,20 @@ func (d *driver) start(ctx context.Context, s *station, l *life, a sched.Action)
 		return
 	}
 	s.note(journal.UnitStarted, a.Unit, journal.UnitData{Action: string(t.unit.Action), Key: t.unit.Key, Promised: a.Bytes})
-	var image made
-	err := d.attempt(ctx, s, l, a.Unit, d.e.Opts.Deadlines.Image, func(solve context.Context, stop context.CancelCauseFunc) (err error) {
-		image, err = d.e.solveOne(ctx, solve, stop, s, l.Worker, t)
-		return err
+	err := d.attempt(ctx, s, l, a.Unit, d.e.Opts.Deadlines.Image, func(solve context.Context, stop context.CancelCauseFunc) error {
+		return d.e.solveOne(ctx, solve, stop, s, l.Worker, &t)
 	})
 	if err == nil {
 		d.settle(s, t)
-		d.e.done(t, image.digest, image.temperature)
+		d.e.done(t, t.there.manifest.Digest, t.there.temperature)
 		s.read() // until then it counts as if it had taken all that it was promised
 		return
 	}
+	d.mu.Lock()
+	if _, ok := d.open[a.Unit]; ok {
+		d.open[a.Unit] = t
+	}
+	d.mu.Unlock()
 	reason := d.retry(ctx, s, a.Unit, false, err)
 	switch {
 	case ctx.Err() != nil, reason == journal.RetryWorker:

@@ -42,9 +42,11 @@ import (
 // Solve may be called concurrently. It calls record from one goroutine, with
 // whole vertices, and returns after the last call. Cancelling ctx cancels the
 // solve in the daemon; the error then wraps ctx's cause. Errors carry a
-// diag.Kind.
+// diag.Kind. Scan is the same for the scan of an image, and returns the in-toto
+// statements that the scanner wrote.
 type Solver interface {
 	Solve(ctx context.Context, job plan.Job, record func(journal.StepRecord)) (plan.Built, error)
+	Scan(ctx context.Context, scan plan.Scan, record func(journal.StepRecord)) ([][]byte, error)
 }
 
 // Disk is the daemon's storage.
@@ -169,6 +171,17 @@ type task struct {
 	unit  plan.Unit
 	facts *planner.Facts
 	joint *joint // nil when the unit is the whole image
+	// there is what was made of the unit, nil as long as nothing was; pulled is its
+	// image as the worker pulls it for a scan, and sbom what that said.
+	there  *made
+	pulled *fact.Base
+	sbom   []publish.Statement
+}
+
+// made is a unit's manifest, which its repositories have by digest.
+type made struct {
+	manifest    publish.Object
+	temperature string // of a solve
 }
 
 // Build plans the fleet and carries the plan out. The plan is returned as soon
@@ -294,7 +307,7 @@ func baseBytes(p *plan.Plan, in *planner.Input) int64 {
 	var sum int64
 	seen := map[graph.Digest]bool{}
 	for i, u := range p.Units {
-		if u.Action != plan.Build {
+		if u.Action != plan.Build && !u.Scan {
 			continue
 		}
 		for _, l := range in.Images[i].Base.Layers {
@@ -348,10 +361,10 @@ func (e *Engine) published(t *task) bool {
 		return false
 	}
 	s, ok := e.Run.State(t.unit.Image)
-	if !ok || s.State != summary.Published || s.Key != t.unit.Key {
+	if !ok || s.State != summary.Published && s.State != summary.Placed || s.Key != t.unit.Key {
 		return false
 	}
-	if t.joint == nil || e.Run.published(t.joint.index) {
+	if s.State == summary.Published && (t.joint == nil || e.Run.published(t.joint.index)) {
 		return true
 	}
 	t.unit.Action, t.unit.From = plan.Retag, s.Tags[0]

@@ -55,7 +55,7 @@ func elsewhere(ev journal.Event, output string) bool {
 
 func (x *Index) fold(ev journal.Event) {
 	switch ev.Kind {
-	case journal.UnitPublished, journal.UnitSkipped:
+	case journal.UnitPlaced, journal.UnitPublished, journal.UnitSkipped:
 		var d journal.UnitData
 		if ev.Decode(&d) == nil {
 			for _, repo := range publish.Repos(d.Tags) {

@@ -24,14 +24,8 @@ type joint struct {
 	index plan.Index
 
 	mu    sync.Mutex
-	parts map[string]joined // by unit
-	found func() error      // what came of an index that exists
-}
-
-// joined is a unit that is in its place.
-type joined struct {
-	task
-	manifest publish.Object
+	parts map[string]task // those in their place, by unit
+	found func() error    // what came of an index that exists
 }
 
 // tasksOf are the units of a plan, with those of one index joined.
@@ -44,7 +38,7 @@ func tasksOf(p *plan.Plan, in *planner.Input) []task {
 			continue
 		}
 		if joints[u.Index] == nil {
-			joints[u.Index] = &joint{index: *p.Index(u.Index), parts: map[string]joined{}}
+			joints[u.Index] = &joint{index: *p.Index(u.Index), parts: map[string]task{}}
 		}
 		tasks[i].joint = joints[u.Index]
 	}
@@ -67,13 +61,13 @@ func names(t task, digest graph.Digest) []string {
 	return out
 }
 
-// join takes the manifest of a unit, which is in every repository by its digest.
+// join takes a unit whose manifest is in every repository by its digest.
 // With the last one it publishes what attests them, where that is asked for, and then
 // the index; its error is that of this.
-func (j *joint) join(ctx context.Context, e *Engine, t task, manifest publish.Object) error {
+func (j *joint) join(ctx context.Context, e *Engine, t task) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.parts[t.unit.Image] = joined{t, manifest}
+	j.parts[t.unit.Image] = t
 	if len(j.parts) < len(j.index.Units) {
 		return nil
 	}
@@ -81,15 +75,15 @@ func (j *joint) join(ctx context.Context, e *Engine, t task, manifest publish.Ob
 	attested := make([]graph.Digest, 0, len(parts))
 	for i, unit := range j.index.Units {
 		is := j.parts[unit]
-		parts[i] = publish.Part{Platform: is.unit.Platform, Key: is.unit.Key, Manifest: is.manifest}
-		if !e.Fleet.Output.Provenance {
+		parts[i] = publish.Part{Platform: is.unit.Platform, Key: is.unit.Key, Manifest: is.there.manifest}
+		if !e.Fleet.Output.Attested() {
 			continue
 		}
 		var err error
-		if parts[i].Provenance, err = e.attest(ctx, is); err != nil {
+		if parts[i].Attestation, err = e.attest(ctx, is); err != nil {
 			return err
 		}
-		attested = append(attested, parts[i].Provenance.Digest)
+		attested = append(attested, parts[i].Attestation.Digest)
 	}
 	index, err := publish.Index(parts, e.Fleet.Output, j.index.Key)
 	if err != nil {
@@ -98,12 +92,21 @@ func (j *joint) join(ctx context.Context, e *Engine, t task, manifest publish.Ob
 	if err := e.tag(ctx, j.index.Tags, j.index.Key, index); err != nil {
 		return err
 	}
+	j.parts = nil // SBOMs are large
 	return j.ready(e, index.Digest, attested)
 }
 
-// attest puts what a unit was made from where its index will be.
-func (e *Engine) attest(ctx context.Context, is joined) (publish.Object, error) {
-	blobs, manifest, err := publish.Attest(e.made(is))
+// attest puts what is said of a unit where its index will be.
+func (e *Engine) attest(ctx context.Context, is task) (publish.Object, error) {
+	statements := is.sbom
+	if e.Fleet.Output.Provenance {
+		made, err := publish.Provenance(e.madeOf(is))
+		if err != nil {
+			return publish.Object{}, diag.Wrap(diag.Internal, "", err)
+		}
+		statements = append([]publish.Statement{made}, statements...)
+	}
+	blobs, manifest, err := publish.Attest(statements)
 	if err != nil {
 		return publish.Object{}, diag.Wrap(diag.Internal, "", err)
 	}
@@ -122,9 +125,9 @@ func (e *Engine) attest(ctx context.Context, is joined) (publish.Object, error) 
 	return manifest, nil
 }
 
-// made is what a unit was made from. The way of the Dockerfile is that in its
+// madeOf is what a unit was made from. The way of the Dockerfile is that in its
 // repository or from the fleet file: where these are on this machine concerns nobody.
-func (e *Engine) made(is joined) publish.Made {
+func (e *Engine) madeOf(is task) publish.Made {
 	recipe := e.Fleet.Recipe
 	name := recipe.Dockerfile
 	if recipe.Source == nil {
@@ -152,7 +155,7 @@ func (e *Engine) made(is joined) publish.Made {
 		}
 	}
 	return publish.Made{
-		Image: is.facts.Image.ID, Platform: is.unit.Platform, Key: is.unit.Key, Manifest: is.manifest.Digest,
+		Image: is.facts.Image.ID, Platform: is.unit.Platform, Key: is.unit.Key, Manifest: is.there.manifest.Digest,
 		Base: is.facts.Base, Variant: is.facts.Variant, Content: is.facts.Content,
 		Dockerfile: name, Text: graph.Digest("sha256:" + hex.EncodeToString(text[:])), Recipe: recipe, Args: args, Epoch: e.Fleet.Epoch, Versions: versions,
 	}

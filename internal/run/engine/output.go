@@ -35,7 +35,7 @@ func openOutput(ctx context.Context, f *fleet.Fleet, state string, offline bool)
 	o.dir = f.Output.Layout()
 	if f.Output.Docker() {
 		if f.Indexed() {
-			return o, diag.Errorf(diag.Usage, "leave out platforms and output.provenance, or publish to a registry or to oci:FOLDER", "images for several platforms, or with provenance, are image indexes, which docker does not load")
+			return o, diag.Errorf(diag.Usage, "leave out platforms, output.provenance and output.sbom, or publish to a registry or to oci:FOLDER", "images for several platforms, or with attestations, are image indexes, which docker does not load")
 		}
 		o.dir = filepath.Join(state, dockerStage)
 	}

@@ -64,11 +64,21 @@ func (r *releases) expect(tasks []task) {
 	}
 }
 
-// done says that an image needs the daemon no more.
-func (r *releases) done(worker string, base *fact.Base) {
+// scans says that an image is pulled to be scanned, maybe again.
+func (r *releases) scans(image *fact.Base) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.users[base.Digest]--
+	r.users[image.Digest], r.bases[image.Digest] = 1, image
+}
+
+// done says that an image needs the daemon no more.
+func (r *releases) done(worker string, t task) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.users[t.facts.Base.Digest]--
+	if t.pulled != nil {
+		r.users[t.pulled.Digest] = 0
+	}
 	r.ended[worker]++
 }
 

@@ -5,6 +5,7 @@ import (
 	"runtime"
 
 	"github.com/lapstrake/lapstrake/internal/decide/estimate"
+	"github.com/lapstrake/lapstrake/internal/decide/publish"
 	"github.com/lapstrake/lapstrake/internal/decide/sched"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
@@ -168,8 +169,14 @@ func (d *driver) allQueued() {
 }
 
 func queued(t task, history *estimate.History) journal.QueuedData {
-	data := journal.QueuedData{Variant: t.unit.Variant, Needs: t.unit.Needs, Layers: make([]journal.LayerData, len(t.facts.Base.Layers))}
-	for i, l := range t.facts.Base.Layers {
+	layers := t.facts.Base.Layers
+	if t.there != nil { // what is scanned is all of the image
+		if blobs, err := publish.BlobsOf(t.there.manifest.Data); err == nil {
+			layers = blobs[:len(blobs)-1]
+		}
+	}
+	data := journal.QueuedData{Variant: t.unit.Variant, Needs: t.unit.Needs, Layers: make([]journal.LayerData, len(layers))}
+	for i, l := range layers {
 		data.Layers[i] = journal.LayerData{Digest: l.Digest, Bytes: l.Size}
 	}
 	if expect, ok := history.Image(t.unit.Image, t.unit.Variant); ok {

@@ -69,8 +69,8 @@ func (e *Engine) bringBase(ctx context.Context, t task) error {
 	return nil
 }
 
-// sendOne publishes one image. When that is a retag of content that is gone, and
-// only a solve can make it again, it returns the task for it.
+// sendOne publishes one image. When it is a retag of content that is gone, and only
+// a solve can make it again, or is to be scanned, it returns the task for that.
 func (e *Engine) sendOne(ctx context.Context, t task) (again task, solve bool) {
 	if e.gate.pass(ctx); ctx.Err() != nil {
 		return t, false
@@ -85,14 +85,9 @@ func (e *Engine) sendOne(ctx context.Context, t task) (again task, solve bool) {
 	}
 	e.note(journal.UnitStarted, t.unit.Image, journal.UnitData{Action: string(t.unit.Action), Key: t.unit.Key})
 	if t.unit.Action == plan.Retag {
-		digest, err := e.retag(ctx, t)
-		if err == nil {
-			e.done(t, digest, "")
-			return t, false
-		}
+		manifest, err := e.retag(ctx, t)
 		if !errors.Is(err, registry.ErrNotFound) {
-			e.fail(t, err, false)
-			return t, false
+			return e.sent(ctx, t, manifest, false, err)
 		}
 		e.note(journal.Note, t.unit.Image, journal.NoteData{Level: "info", Text: t.unit.From + " is gone, " + t.unit.Image + " is made again"})
 		if t, err = e.again(ctx, t); err != nil {
@@ -103,11 +98,27 @@ func (e *Engine) sendOne(ctx context.Context, t task) (again task, solve bool) {
 			return t, true
 		}
 	}
-	digest, shared, err := e.appendOne(ctx, t)
+	manifest, shared, err := e.appendOne(ctx, t)
+	return e.sent(ctx, t, manifest, shared, err)
+}
+
+// sent ends the sending of a unit with what came of it, or with the task to scan it.
+func (e *Engine) sent(ctx context.Context, t task, manifest publish.Object, shared bool, err error) (again task, solve bool) {
+	if err == nil {
+		t.there = &made{manifest: manifest}
+		if t.unit.Scan {
+			t.unit.Needs = nil
+			e.note(journal.UnitPlaced, t.unit.Image, placed(t))
+			return t, true
+		}
+		if t.joint != nil {
+			err = t.joint.join(ctx, e, t)
+		}
+	}
 	if err != nil {
 		e.fail(t, err, shared)
 	} else {
-		e.done(t, digest, "")
+		e.done(t, manifest.Digest, "")
 	}
 	return t, false
 }
@@ -116,7 +127,9 @@ func (e *Engine) sendOne(ctx context.Context, t task) (again task, solve bool) {
 func (e *Engine) again(ctx context.Context, t task) (task, error) {
 	in := *e.input
 	in.Options.Skip = planner.SkipNever
+	scan := t.unit.Scan
 	t.unit = planner.Decide(&in, t.facts)
+	t.unit.Scan = scan
 	return t, e.bringBase(ctx, t)
 }
 
@@ -127,68 +140,70 @@ func (e *Engine) done(t task, digest graph.Digest, temperature string) {
 	e.note(journal.UnitPublished, t.unit.Image, journal.UnitData{Action: string(t.unit.Action), Key: t.unit.Key, Digest: digest, Tags: names(t, digest), Temperature: temperature})
 }
 
-// retag republishes a unit whose content its repository holds. When that is gone
-// after all, the error is ErrNotFound.
-func (e *Engine) retag(ctx context.Context, t task) (graph.Digest, error) {
+// retag republishes a unit whose content its repository holds; of a part of an index
+// it only reads it. When that is gone after all, the error is ErrNotFound.
+func (e *Engine) retag(ctx context.Context, t task) (publish.Object, error) {
 	if t.joint == nil {
 		return e.republish(ctx, t.unit.From, t.unit.Tags, t.unit.Have)
 	}
-	repo, ref := publish.Split(t.unit.From)
-	data, mediaType, err := e.Store.Manifest(ctx, repo, graph.Digest(ref))
-	if err != nil {
-		return "", err
-	}
-	return graph.Digest(ref), t.joint.join(ctx, e, t, publish.Object{MediaType: mediaType, Digest: graph.Digest(ref), Data: data})
+	return e.manifestAt(ctx, t.unit.From)
+}
+
+// manifestAt reads the manifest of a repository@digest.
+func (e *Engine) manifestAt(ctx context.Context, from string) (publish.Object, error) {
+	repo, digest := publish.Split(from)
+	data, mediaType, err := e.Store.Manifest(ctx, repo, graph.Digest(digest))
+	return publish.Object{MediaType: mediaType, Digest: graph.Digest(digest), Data: data}, err
 }
 
 // republish puts a manifest that a repository holds under those of the tags there
 // that do not have it.
-func (e *Engine) republish(ctx context.Context, from string, tags, have []string) (graph.Digest, error) {
-	repo, ref := publish.Split(from)
-	data, mediaType, err := e.Store.Manifest(ctx, repo, graph.Digest(ref))
+func (e *Engine) republish(ctx context.Context, from string, tags, have []string) (publish.Object, error) {
+	manifest, err := e.manifestAt(ctx, from)
 	if err != nil {
-		return "", err
+		return publish.Object{}, err
 	}
+	repo, _ := publish.Split(from)
 	for _, tag := range tags {
 		if slices.Contains(have, tag) {
 			continue
 		}
-		op := publish.Put(repo, publish.Object{MediaType: mediaType, Digest: graph.Digest(ref), Data: data})
+		op := publish.Put(repo, manifest)
 		_, op.Tag = publish.Split(tag)
 		if _, err := e.Store.Apply(ctx, op); err != nil {
-			return "", err
+			return publish.Object{}, err
 		}
 	}
-	return graph.Digest(ref), nil
+	return manifest, nil
 }
 
 // appendOne lays the unit's layer set over its base. shared tells whether an
 // error is that of the layer set.
-func (e *Engine) appendOne(ctx context.Context, t task) (digest graph.Digest, shared bool, err error) {
+func (e *Engine) appendOne(ctx context.Context, t task) (manifest publish.Object, shared bool, err error) {
 	var set layerSet
 	if f := e.layers(ctx, t); f != nil {
 		if set, err = f.Get(ctx); err != nil {
-			return "", true, err
+			return manifest, true, err
 		}
 	}
 	config, manifest, err := publish.Compose(publish.Image{Base: t.facts.Base, Variant: t.facts.Variant, Layers: set.layers, Output: e.Fleet.Output, Epoch: e.Fleet.Epoch, Key: t.unit.Key})
 	if err != nil {
-		return "", false, diag.Wrap(diag.Internal, "append "+t.unit.Image, err)
+		return manifest, false, diag.Wrap(diag.Internal, "append "+t.unit.Image, err)
 	}
 	for _, repo := range publish.Repos(t.unit.Tags) {
 		ops := append(publish.Blobs(repo, set.repo, set.layers.Descriptors), publish.Upload(repo, config))
 		if err := e.bring(ctx, ops); err != nil {
-			return "", false, err
+			return manifest, false, err
 		}
 	}
 	e.note(journal.UnitPut, t.unit.Image, journal.UnitData{Digest: manifest.Digest})
-	return manifest.Digest, false, e.publish(ctx, t, manifest, "")
+	return manifest, false, e.put(ctx, t, manifest, "")
 }
 
-// publish makes the manifest of a unit what its tags name or, as a part of an
-// index, puts it by digest where the index will be. The repository at has it by
-// digest; "" is none.
-func (e *Engine) publish(ctx context.Context, t task, manifest publish.Object, at string) error {
+// put makes the manifest of a unit what its tags name or, as a part of an index, puts
+// it by digest where the index will be. The repository at has it by digest; "" is
+// none.
+func (e *Engine) put(ctx context.Context, t task, manifest publish.Object, at string) error {
 	if t.joint == nil {
 		return e.tag(ctx, t.unit.Tags, t.unit.Key, manifest)
 	}
@@ -200,7 +215,7 @@ func (e *Engine) publish(ctx context.Context, t task, manifest publish.Object, a
 			return err
 		}
 	}
-	return t.joint.join(ctx, e, t, manifest)
+	return nil
 }
 
 // tag publishes a manifest under every tag, repository by repository.

@@ -42,30 +42,93 @@ func (e *Engine) imageJob(t task, repo string) (plan.Job, map[graph.Digest]graph
 	return job, steps, diag.Wrap(diag.Internal, "config of "+t.unit.Base, err)
 }
 
-// made is an image whose every tag is there.
-type made struct {
-	digest      graph.Digest
-	temperature string
+// solveOne builds one image, unless it is there, scans it where that is asked for,
+// and publishes its tags last. What is done of it is in the task, also when it fails,
+// so that another attempt goes on from there. The solve ends with the context solve,
+// publishing only with ctx: an image that is being published is not given up because
+// its daemon is gone.
+func (e *Engine) solveOne(ctx, solve context.Context, stop context.CancelCauseFunc, s *station, w *Worker, t *task) (err error) {
+	if t.there == nil {
+		manifest, temperature, err := e.buildOne(ctx, solve, stop, s, w, *t)
+		if err != nil {
+			return err
+		}
+		t.there = &made{manifest, temperature}
+		if t.unit.Scan {
+			s.note(journal.UnitPlaced, t.unit.Image, placed(*t))
+		}
+	}
+	if t.unit.Scan && t.sbom == nil {
+		if err = e.scan(ctx, solve, s, w, t); err != nil {
+			return err
+		}
+	}
+	if t.joint != nil {
+		return t.joint.join(ctx, e, *t)
+	}
+	return nil
 }
 
-// solveOne builds one image, pushes it by digest and publishes its tags last.
-// The solve ends with the context solve, publishing only with ctx: an image that
-// is being published is not given up because its daemon is gone.
-func (e *Engine) solveOne(ctx, solve context.Context, stop context.CancelCauseFunc, s *station, w *Worker, t task) (made, error) {
+// placed is where a unit's manifest is.
+func placed(t task) journal.UnitData {
+	digest := t.there.manifest.Digest
+	return journal.UnitData{Key: t.unit.Key, Digest: digest, Tags: names(t, digest)}
+}
+
+// scan lists what is in a unit's image, which its first repository has.
+func (e *Engine) scan(ctx, solve context.Context, s *station, w *Worker, t *task) error {
+	repo, manifest := publish.Repos(t.unit.Tags)[0], t.there.manifest
+	if t.pulled == nil {
+		config, err := publish.ConfigOf(manifest.Data)
+		if err != nil {
+			return diag.Wrap(diag.Infra, repo, err)
+		}
+		data, err := e.Store.Blob(ctx, repo, config, 8<<20)
+		if err != nil {
+			return err
+		}
+		if t.pulled, err = publish.Pulled(repo, manifest.Digest, manifest.Data, data); err != nil {
+			return diag.Wrap(diag.Infra, repo, err)
+		}
+	}
+	e.releases.scans(t.pulled)
+	at, _ := e.Store.Pusher(repo)
+	log := e.solveSteps(s.name, t.unit.Image, func(graph.Digest) *graph.Step { return nil })
+	scanned, err := w.Solver.Scan(solve, plan.Scan{Image: at + "@" + string(manifest.Digest), Platform: t.unit.Platform, Scanner: e.Fleet.Output.SBOM}, log.record)
+	log.flush()
+	if err != nil {
+		return err
+	}
+	for _, data := range scanned {
+		sbom, err := publish.SBOM(t.facts.Image.ID, manifest.Digest, data)
+		if err != nil {
+			return err
+		}
+		t.sbom = append(t.sbom, sbom)
+	}
+	if len(t.sbom) == 0 {
+		return diag.Errorf(diag.Step, "use a scanner that follows BuildKit's protocol for SBOM scanners (output.sbom)", "the scanner wrote nothing of %s", t.unit.Image)
+	}
+	return nil
+}
+
+// buildOne builds one image and puts it by digest into its repositories or, when it
+// is no part of an index, under its tags.
+func (e *Engine) buildOne(ctx, solve context.Context, stop context.CancelCauseFunc, s *station, w *Worker, t task) (manifest publish.Object, temperature string, err error) {
 	if err := w.runs(t.facts.Variant.Graph.Runs()); err != nil {
-		return made{}, err
+		return manifest, "", err
 	}
 	repos := publish.Repos(t.unit.Tags)
 	source := sourceOf(t.facts.Base)
 	if e.Fleet.Output.To == "" && publish.Host(source) == publish.Host(repos[0]) {
 		// The daemon finds mounted blobs and neither pulls nor pushes them again.
 		if err := e.bring(ctx, publish.Blobs(repos[0], source, t.facts.Base.Layers)); err != nil {
-			return made{}, err
+			return manifest, "", err
 		}
 	}
 	job, steps, err := e.imageJob(t, repos[0])
 	if err != nil {
-		return made{}, err
+		return manifest, "", err
 	}
 	job.Annotations = publish.Annotations(e.Fleet.Output, t.unit.Key)
 	find := planned(t.facts.Variant, steps)
@@ -85,23 +148,19 @@ func (e *Engine) solveOne(ctx, solve context.Context, stop context.CancelCauseFu
 	})
 	log.flush()
 	if err != nil {
-		return made{}, err
+		return manifest, "", err
 	}
 	s.has(t.unit.Needs)
 	e.note(journal.UnitBuilt, t.unit.Image, journal.UnitData{Digest: built.Digest, Key: t.unit.Key})
-	data, mediaType, err := e.Store.Manifest(ctx, repos[0], built.Digest)
-	if err != nil {
-		return made{}, err
+	if manifest, err = e.manifestAt(ctx, repos[0]+"@"+string(built.Digest)); err != nil {
+		return manifest, "", err
 	}
 	for _, repo := range repos[1:] {
-		if err := e.spread(ctx, repos[0], repo, data); err != nil {
-			return made{}, err
+		if err := e.spread(ctx, repos[0], repo, manifest.Data); err != nil {
+			return manifest, "", err
 		}
 	}
-	if err := e.publish(ctx, t, publish.Object{MediaType: mediaType, Digest: built.Digest, Data: data}, repos[0]); err != nil {
-		return made{}, err
-	}
-	return made{built.Digest, warmth.Temperature()}, nil
+	return manifest, warmth.Temperature(), e.put(ctx, t, manifest, repos[0])
 }
 
 // runs refuses steps that run on platforms whose programs the worker cannot run.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
+	"github.com/lapstrake/lapstrake/internal/decide/evidence"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/journal"
 )
@@ -182,9 +183,11 @@ func (s *solveSteps) flush() {
 	}
 	for _, d := range s.order {
 		r, step := s.last[d], s.find(d)
+		kind := evidence.KindOf(r.Name)
 		if step != nil {
-			r = s.e.steps.lookedUp(r, step.Kind)
+			kind = step.Kind
 		}
+		r = s.e.steps.lookedUp(r, kind)
 		if r.Completed.IsZero() && r.Error == "" || !s.e.steps.first(r) {
 			continue
 		}

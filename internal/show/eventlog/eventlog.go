@@ -75,7 +75,7 @@ func about(e *journal.Event) (entry, bool) {
 		return with(e, func(d journal.PlannedData) entry {
 			return entry{slog.LevelInfo, "the plan is known", []slog.Attr{slog.Int("images", d.Images), slog.Any("actions", d.Actions), slog.Int64("steps", d.StepsDistinct)}}
 		})
-	case journal.UnitStarted, journal.UnitBuilt, journal.UnitPublished, journal.UnitSkipped:
+	case journal.UnitStarted, journal.UnitBuilt, journal.UnitPlaced, journal.UnitPublished, journal.UnitSkipped:
 		return with(e, func(d journal.UnitData) entry { return image(e.Kind, d) })
 	case journal.StepDone:
 		return with(e, step)
@@ -146,6 +146,8 @@ func image(kind journal.Kind, d journal.UnitData) entry {
 		x.text = "an image is begun"
 	case journal.UnitBuilt:
 		x.text = "an image is solved"
+	case journal.UnitPlaced:
+		x.text = "an image is there, and is to be scanned"
 	case journal.UnitSkipped:
 		x.text = "an image is in place already"
 	case journal.UnitPublished:

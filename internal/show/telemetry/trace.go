@@ -62,7 +62,7 @@ func (f *tracer) event(e *journal.Event) {
 	switch e.Kind {
 	case journal.PhaseStarted, journal.PhaseEnded:
 		with(e, func(d journal.PhaseData) { f.phase(e, d.Phase) })
-	case journal.UnitQueued, journal.UnitStarted, journal.UnitBuilt, journal.UnitPut, journal.UnitPublished, journal.UnitSkipped:
+	case journal.UnitQueued, journal.UnitStarted, journal.UnitBuilt, journal.UnitPut, journal.UnitPlaced, journal.UnitPublished, journal.UnitSkipped:
 		with(e, func(d journal.UnitData) { f.unit(e, d) })
 	case journal.UnitRetried, journal.UnitFailed:
 		with(e, func(d journal.FailData) { f.unitFailed(e, d) })
