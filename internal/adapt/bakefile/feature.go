@@ -85,8 +85,8 @@ func (m *maker) ignored(t *Target) {
 		m.note(t, "resources", "are not used", "the daemon decides what a step may use")
 	}
 	for _, a := range t.Attest {
-		if a["disabled"] != true && a["type"] != "provenance" {
-			m.note(t, "attest", "is used for provenance only", "scan images after they were published")
+		if a["disabled"] != true && a["type"] != "provenance" && a["type"] != "sbom" {
+			m.note(t, "attest", "is used for provenance and sbom only", "")
 		}
 	}
 }
@@ -162,7 +162,10 @@ func (m *maker) output(t *Target) fleet.Output {
 			annotate(p[1], p[2], value)
 		}
 	}
-	out.Provenance = slices.ContainsFunc(t.Attest, func(a map[string]any) bool { return a["disabled"] != true && a["type"] == "provenance" })
+	out.Provenance = attestation(t, "provenance") != nil
+	if sbom := attestation(t, "sbom"); sbom != nil {
+		out.SBOM = m.scanner(t, sbom)
+	}
 	if len(t.Outputs) > 1 {
 		m.refuse(t, "output", "--set '*.output=type=registry'", "has %d outputs: a fleet publishes to registries", len(t.Outputs))
 		return out
@@ -171,6 +174,28 @@ func (m *maker) output(t *Target) fleet.Output {
 		m.export(t, o, &out, annotate)
 	}
 	return out
+}
+
+// attestation finds what a target asks for of a type; nil when it does not.
+func attestation(t *Target, typ string) map[string]any {
+	i := slices.IndexFunc(t.Attest, func(a map[string]any) bool { return a["disabled"] != true && a["type"] == typ })
+	if i < 0 {
+		return nil
+	}
+	return t.Attest[i]
+}
+
+// scanner is the image that makes SBOMs.
+func (m *maker) scanner(t *Target, sbom map[string]any) string {
+	name, _ := sbom["generator"].(string)
+	if name == "" {
+		return fleet.Scanner
+	}
+	full, help, err := m.opt.Base(name)
+	if err != nil {
+		m.refuse(t, "attest", help, "has the generator %q, which %v", name, err)
+	}
+	return full
 }
 
 // export takes the attributes of an output that is an image.
@@ -212,8 +237,8 @@ func (m *maker) export(t *Target, o map[string]string, out *fleet.Output, annota
 	if out.MediaTypes == "docker" && out.Compression == "zstd" {
 		m.refuse(t, "output", "leave out oci-mediatypes=false", "has layers with zstd, which Docker's media types cannot name")
 	}
-	if out.MediaTypes == "docker" && out.Provenance {
-		m.refuse(t, "attest", "leave out oci-mediatypes=false", "has provenance, which Docker's media types cannot hold")
+	if out.MediaTypes == "docker" && out.Attested() {
+		m.refuse(t, "attest", "leave out oci-mediatypes=false", "has attestations, which Docker's media types cannot hold")
 	}
 	if out.MediaTypes == "docker" && len(out.Annotations) > 0 {
 		m.refuse(t, "annotations", "leave out oci-mediatypes=false", "has annotations, which Docker's media types cannot hold")

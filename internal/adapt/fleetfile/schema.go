@@ -26,6 +26,7 @@ func Schema() ([]byte, error) {
 			"compressionLevel": anyCount("Level of the compression: 1 to 9 for gzip, to 22 for zstd."),
 			"keyTag":           anyFlag("Also publish every image by its content key."), "annotations": textsOf("Annotations of every manifest."),
 			"provenance": anyFlag("Also publish what every image was made from."),
+			"sbom":       anyText("Also publish what is in every image, as a scanner finds it: true for that of BuildKit, or the reference of its image."),
 		}),
 		"platform":  anyText("linux/ARCH of every image; linux/amd64 by default."),
 		"platforms": listOf("Several of them: every image is an index.", anyText("")),

@@ -164,7 +164,7 @@ func (p *parser) output(top yamldoc.Object) fleet.Output {
 	if !top.Has("output") {
 		return out
 	}
-	o, ok := p.Object(top.Value("output"), "output", "to", "mediaTypes", "compression", "compressionLevel", "keyTag", "annotations", "provenance")
+	o, ok := p.Object(top.Value("output"), "output", "to", "mediaTypes", "compression", "compressionLevel", "keyTag", "annotations", "provenance", "sbom")
 	if !ok {
 		return out
 	}
@@ -174,6 +174,7 @@ func (p *parser) output(top yamldoc.Object) fleet.Output {
 		KeyTag:      o.Flag("keyTag"),
 		Annotations: o.Strings("annotations"),
 		Provenance:  o.Flag("provenance"),
+		SBOM:        p.scanner(o),
 	}
 	if o.Has("to") {
 		var err error
@@ -191,7 +192,26 @@ func (p *parser) output(top yamldoc.Object) fleet.Output {
 	if out.MediaTypes == "docker" && out.Provenance {
 		p.Problem(diag.FleetValue, o.Pos("provenance"), "use mediaTypes: oci", "Docker media types have no attestations")
 	}
+	if out.MediaTypes == "docker" && out.SBOM != "" {
+		p.Problem(diag.FleetValue, o.Pos("sbom"), "use mediaTypes: oci", "Docker media types have no attestations")
+	}
 	return out
+}
+
+// scanner reads which image makes SBOMs: true is the usual one, and false none.
+func (p *parser) scanner(o yamldoc.Object) string {
+	switch s := o.Text("sbom", "false"); s {
+	case "false":
+		return ""
+	case "true":
+		return fleet.Scanner
+	default:
+		full, help, err := BaseReference(s)
+		if err != nil {
+			p.Problem(diag.FleetValue, o.Pos("sbom"), help, "output.sbom %q %v", s, err)
+		}
+		return full
+	}
 }
 
 // architectures are those that BuildKit's workers name.

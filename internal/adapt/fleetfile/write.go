@@ -177,6 +177,9 @@ func (w *writer) output(f fleet.Fleet) {
 	if o.Provenance {
 		w.line("", "  provenance: true")
 	}
+	if o.SBOM != "" {
+		w.line("", "  sbom: "+scalar(o.SBOM))
+	}
 	w.texts("  ", "", "annotations", o.Annotations, scalar)
 	if len(f.Platforms) > 0 {
 		w.line("\n# What every image is for.", "platforms:")

@@ -52,6 +52,7 @@ func TestWriteProperty(t *testing.T) {
 			want.Output.Compression = "gzip"
 		} else {
 			want.Output.Annotations, want.Output.Provenance = texts("annotations"), rapid.Bool().Draw(t, "provenance")
+			want.Output.SBOM = rapid.SampledFrom([]string{"", fleet.Scanner, "host:5000/scan@sha256:" + strings.Repeat("a", 64)}).Draw(t, "sbom")
 		}
 		if rapid.Bool().Draw(t, "several platforms") {
 			want.Platforms = []string{want.Platform, "linux/s390x"}
