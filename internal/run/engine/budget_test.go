@@ -148,8 +148,9 @@ func TestBudget(t *testing.T) {
 
 // TestBudgetAfar: a daemon whose file system cannot be read is held to what it
 // says that it keeps. That is summed up now and then, so one image may start by an
-// old sum: the budget is passed by no more than it takes, also on that file system,
-// which the test can read.
+// old sum: the budget is passed by no more than it takes. On the file system, which
+// the test can read, that is another one more: the daemon collects what is released a
+// moment after it is off its records.
 func TestBudgetAfar(t *testing.T) {
 	t.Parallel()
 	const n, budget, late = 8, 300 << 20, 65 << 20
@@ -166,7 +167,7 @@ func TestBudgetAfar(t *testing.T) {
 	}
 	said := value64(r.sum.DiskPeakBytes)
 	t.Logf("the daemon grew by %d MB, its records took %d MB at most", (peak-before)>>20, said>>20)
-	if peak-before > budget+late {
+	if peak-before > budget+2*late {
 		t.Errorf("the daemon grew by %d bytes, %d over its budget", peak-before, peak-before-budget)
 	}
 	if said == 0 || said > budget+late {
