@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -185,13 +186,17 @@ func TestSBOMFails(t *testing.T) {
 	f := w.fleet(dir, "unlisted")
 	f.Images[1].Args = map[string]string{"FILE": "broken"}
 	f.Recipe.Args = map[string]string{"FILE": "whole"}
-	for name, tt := range map[string]struct{ program, cause string }{
-		"broken": {lister, "exit code 3"},
-		"other":  {"echo '{\"predicateType\": \"https://example.com/other\", \"predicate\": {}}' > $BUILDKIT_SCAN_DESTINATION/x\n", "no SPDX document"},
-		"silent": {"exit 0\n", "the scanner wrote nothing"},
+	for name, tt := range map[string]struct {
+		program, cause string
+		step           time.Duration
+	}{
+		"broken": {lister, "exit code 3", 0},
+		"other":  {"echo '{\"predicateType\": \"https://example.com/other\", \"predicate\": {}}' > $BUILDKIT_SCAN_DESTINATION/x\n", "no SPDX document", 0},
+		"silent": {"exit 0\n", "the scanner wrote nothing", 0},
+		"slow":   {"sleep 97\n", "a step took too long: [sbom] generating", 2 * time.Second},
 	} {
 		f.Output.SBOM = w.scanner(name, tt.program)
-		r := w.build(t.Context(), f, engine.Options{})
+		r := w.build(t.Context(), f, engine.Options{Deadlines: fleet.Deadlines{Step: tt.step}})
 		failed := 2
 		if name == "broken" {
 			failed = 1

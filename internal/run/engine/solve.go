@@ -47,7 +47,7 @@ func (e *Engine) imageJob(t task, repo string) (plan.Job, map[graph.Digest]graph
 // so that another attempt goes on from there. The solve ends with the context solve,
 // publishing only with ctx: an image that is being published is not given up because
 // its daemon is gone.
-func (e *Engine) solveOne(ctx, solve context.Context, stop context.CancelCauseFunc, s *station, w *Worker, t *task) (err error) {
+func (e *Engine) solveOne(ctx, solve context.Context, stop context.CancelCauseFunc, s *station, w *Worker, t *task) error {
 	if t.there == nil {
 		manifest, temperature, err := e.buildOne(ctx, solve, stop, s, w, *t)
 		if err != nil {
@@ -59,55 +59,12 @@ func (e *Engine) solveOne(ctx, solve context.Context, stop context.CancelCauseFu
 		}
 	}
 	if t.unit.Scan && t.sbom == nil {
-		if err = e.scan(ctx, solve, s, w, t); err != nil {
+		if err := e.scan(ctx, solve, stop, s, w, t); err != nil {
 			return err
 		}
 	}
 	if t.joint != nil {
 		return t.joint.join(ctx, e, *t)
-	}
-	return nil
-}
-
-// placed is where a unit's manifest is.
-func placed(t task) journal.UnitData {
-	digest := t.there.manifest.Digest
-	return journal.UnitData{Key: t.unit.Key, Digest: digest, Tags: names(t, digest)}
-}
-
-// scan lists what is in a unit's image, which its first repository has.
-func (e *Engine) scan(ctx, solve context.Context, s *station, w *Worker, t *task) error {
-	repo, manifest := publish.Repos(t.unit.Tags)[0], t.there.manifest
-	if t.pulled == nil {
-		config, err := publish.ConfigOf(manifest.Data)
-		if err != nil {
-			return diag.Wrap(diag.Infra, repo, err)
-		}
-		data, err := e.Store.Blob(ctx, repo, config, 8<<20)
-		if err != nil {
-			return err
-		}
-		if t.pulled, err = publish.Pulled(repo, manifest.Digest, manifest.Data, data); err != nil {
-			return diag.Wrap(diag.Infra, repo, err)
-		}
-	}
-	e.releases.scans(t.pulled)
-	at, _ := e.Store.Pusher(repo)
-	log := e.solveSteps(s.name, t.unit.Image, func(graph.Digest) *graph.Step { return nil })
-	scanned, err := w.Solver.Scan(solve, plan.Scan{Image: at + "@" + string(manifest.Digest), Platform: t.unit.Platform, Scanner: e.Fleet.Output.SBOM}, log.record)
-	log.flush()
-	if err != nil {
-		return err
-	}
-	for _, data := range scanned {
-		sbom, err := publish.SBOM(t.facts.Image.ID, manifest.Digest, data)
-		if err != nil {
-			return err
-		}
-		t.sbom = append(t.sbom, sbom)
-	}
-	if len(t.sbom) == 0 {
-		return diag.Errorf(diag.Step, "use a scanner that follows BuildKit's protocol for SBOM scanners (output.sbom)", "the scanner wrote nothing of %s", t.unit.Image)
 	}
 	return nil
 }
