@@ -19,6 +19,7 @@ import (
 	"github.com/lapstrake/lapstrake/internal/decide/summary"
 	"github.com/lapstrake/lapstrake/internal/model/fact"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
+	"github.com/lapstrake/lapstrake/internal/model/graph"
 	"github.com/lapstrake/lapstrake/internal/model/plan"
 	"github.com/lapstrake/lapstrake/internal/run/engine"
 	"github.com/lapstrake/lapstrake/internal/testfleet"
@@ -365,11 +366,6 @@ func (w *world) attests(f *fleet.Fleet, im fleet.Image, x index, subject, by int
 	if err := json.Unmarshal(data, &m); err != nil || len(m.Layers) != 1 {
 		w.t.Fatalf("%v: %s", err, data)
 	}
-	resp, err := http.Get("http://" + strings.Replace(repo, "/", "/v2/", 1) + "/blobs/" + string(m.Layers[0].Digest))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer resp.Body.Close()
 	var s struct {
 		Subject   []struct{ Digest map[string]string }
 		Predicate struct {
@@ -386,9 +382,7 @@ func (w *world) attests(f *fleet.Fleet, im fleet.Image, x index, subject, by int
 			}
 		}
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil {
-		w.t.Fatal(err)
-	}
+	w.statement(repo, m.Layers[0].Digest, &s)
 	def := s.Predicate.BuildDefinition
 	if len(s.Subject) != 1 || "sha256:"+s.Subject[0].Digest["sha256"] != string(x.Manifests[subject].Digest) {
 		w.t.Errorf("subject %+v", s.Subject)
@@ -403,6 +397,19 @@ func (w *world) attests(f *fleet.Fleet, im fleet.Image, x index, subject, by int
 	}
 	if d := cmp.Diff([]string{"basedocker-image://" + im.Base, "context", "docker-image://" + testfleet.Builder(w.host)}, names); d != "" {
 		w.t.Errorf("dependencies (-want +got):\n%s", d)
+	}
+}
+
+// statement reads a blob that is JSON.
+func (w *world) statement(repo string, digest graph.Digest, into any) {
+	w.t.Helper()
+	resp, err := http.Get("http://" + strings.Replace(repo, "/", "/v2/", 1) + "/blobs/" + string(digest))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+		w.t.Fatal(err)
 	}
 }
 

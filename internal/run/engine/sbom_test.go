@@ -66,14 +66,7 @@ func (w *world) sboms(ref string) map[string]string {
 				Subject   []struct{ Digest map[string]string }
 				Predicate struct{ Files []struct{ FileName string } }
 			}
-			resp, err := http.Get("http://" + strings.Replace(repo, "/", "/v2/", 1) + "/blobs/" + string(l.Digest))
-			if err != nil {
-				w.t.Fatal(err)
-			}
-			if err := json.NewDecoder(resp.Body).Decode(&s); err != nil {
-				w.t.Fatal(err)
-			}
-			resp.Body.Close()
+			w.statement(repo, l.Digest, &s)
 			if len(s.Subject) != 1 || "sha256:"+s.Subject[0].Digest["sha256"] != subject {
 				w.t.Errorf("%s: beside %s a statement about %+v", ref, subject, s.Subject)
 			}
