@@ -18,3 +18,6 @@ func (l *Lab) Tamper(f func(Place) error) {
 		return f(p)
 	}
 }
+
+// Clear removes what a trial left.
+func Clear(dir string) error { return clear(dir) }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"syscall"
+	"time"
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 )
@@ -74,10 +75,23 @@ func cloneState(ctx context.Context, from, to string) error {
 	return nil
 }
 
-// clear removes a folder that a killed trial may have left mounts in.
+// dyingWithin is how long what was killed may take to end, dyingPause how long until
+// it is looked at again.
+const (
+	dyingWithin = 10 * time.Second
+	dyingPause  = 50 * time.Millisecond
+)
+
+// clear removes a folder that a killed trial may have left mounts in, and a daemon
+// that is about to end and writes until then.
 func clear(dir string) error {
-	for _, m := range mountsBelow(dir) {
-		unmount(m)
+	for end := time.Now().Add(dyingWithin); ; time.Sleep(dyingPause) {
+		for _, m := range mountsBelow(dir) {
+			unmount(m)
+		}
+		err := os.RemoveAll(dir)
+		if dying := errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EBUSY); !dying || time.Now().After(end) {
+			return diag.Wrap(diag.Infra, "clean up", err)
+		}
 	}
-	return diag.Wrap(diag.Infra, "clean up", os.RemoveAll(dir))
 }
