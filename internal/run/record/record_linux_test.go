@@ -502,7 +502,7 @@ func TestDaemonLost(t *testing.T) {
 	o := options(t, "sh", "-c", `for p in /proc/[0-9]*; do
   case "$(tr '\0' ' ' < $p/cmdline 2>/dev/null)" in *buildkitd*"$STATE/worker/"*) kill -KILL "${p#/proc/}";; esac
 done
-until grep -q worker.lost "$STATE"/runs/*/journal.jsonl; do :; done
+until grep -q '"kind":"worker.lost"' "$STATE"/runs/*/journal.jsonl; do :; done
 exit 6`)
 	o.Env = append(os.Environ(), "STATE="+o.State)
 	got, err := record.Run(t.Context(), o)
@@ -510,6 +510,6 @@ exit 6`)
 		t.Fatalf("exit %d: %v", got.Exit, err)
 	}
 	if w := got.Summary.Workers; len(w) != 1 || w[0].Lost != 1 || w[0].LostCause == "" {
-		t.Errorf("%+v", w)
+		t.Errorf("%+v", *w[0])
 	}
 }
