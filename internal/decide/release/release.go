@@ -35,9 +35,9 @@ type Victims struct {
 	Layers map[string]int64
 }
 
-// scanned begins the description of what a scanner left: where BuildKit's protocol for
+// Scanned begins the description of what a scanner left: where BuildKit's protocol for
 // SBOM scanners has it written to.
-const scanned = "mount /run/out/ from exec "
+const Scanned = "mount /run/out/ from exec "
 
 // Dead returns the records to release. before holds the ids that existed when the run started; done and live are the
 // bases of images that are published and of those still to come.
@@ -59,7 +59,7 @@ func Dead(records []Record, before map[string]bool, done, live []*fact.Base) Vic
 		}
 	}
 	for _, id := range g.order {
-		if strings.HasPrefix(g.byID[id].Description, scanned) {
+		if strings.HasPrefix(g.byID[id].Description, Scanned) {
 			victims[id] = true
 		}
 	}

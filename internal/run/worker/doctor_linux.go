@@ -19,7 +19,7 @@ func doctor(ctx context.Context, opt Options) []Finding {
 	if !root.OK {
 		root.Missing, root.Fix = "root, for mounts and containers", "sudo lapstrake …, or --worker ADDRESS"
 	}
-	out := []Finding{{Name: "system", OK: true, Found: "linux " + release()}, root, daemonBinary(ctx, opt.Buildkitd)}
+	out := []Finding{{Name: "system", OK: true, Found: "linux " + kernel()}, root, daemonBinary(ctx, opt.Buildkitd)}
 	out = append(out, runtimeBinary(ctx, opt.Runc)...)
 	dir := existing(opt.State)
 	for _, f := range []Finding{groups(), overlay(dir)} {
@@ -31,7 +31,7 @@ func doctor(ctx context.Context, opt Options) []Finding {
 	return append(out, disk(dir), loop())
 }
 
-func release() string {
+func kernel() string {
 	var u unix.Utsname
 	if unix.Uname(&u) != nil {
 		return ""

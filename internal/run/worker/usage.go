@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
+	"github.com/lapstrake/lapstrake/internal/decide/release"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
 )
 
@@ -98,7 +99,7 @@ func Idle(records []buildkit.Record) []string {
 
 // Left returns the ids of what runs over these bases left behind, children
 // before their parents: what was made over a base, layers of bases that nothing
-// else rests on, and copies of local folders. Steps that do not descend from a
+// else rests on, copies of local folders, and what scanners wrote. Steps that do not descend from a
 // base, the images that they rest on, cache mounts and what is in use stay.
 //
 // A base is known by its digest in the description of its layers. When another
@@ -108,7 +109,7 @@ func Left(records []buildkit.Record, bases map[graph.Digest]bool) []string {
 	dead := map[string]bool{}
 	for _, r := range records {
 		switch {
-		case r.Type == typeLocal:
+		case r.Type == typeLocal, strings.HasPrefix(r.Description, release.Scanned):
 			dead[r.ID] = true
 		case bases[pulled(r)] && f.isTop(r):
 			f.markDown(r.ID, dead)

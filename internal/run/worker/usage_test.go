@@ -27,6 +27,8 @@ func TestLeft(t *testing.T) {
 	mount.Type = typeMount
 	local := result("local")
 	local.Type = typeLocal
+	scanned := result("scanned")
+	scanned.Description = "mount /run/out/ from exec /scan"
 	tests := []struct {
 		name    string
 		records []buildkit.Record
@@ -60,10 +62,10 @@ func TestLeft(t *testing.T) {
 			left:    []string{"b1", "run2"},
 			idle:    []string{"b1", "run2"},
 		}, {
-			name:    "cache mounts stay, copies of folders go",
-			records: []buildkit.Record{layer("a1", "a"), mount, local},
-			left:    []string{"local"},
-			idle:    []string{"a1", "local", "mount"},
+			name:    "cache mounts stay, copies of folders and what a scanner wrote go",
+			records: []buildkit.Record{layer("a1", "a"), mount, local, scanned},
+			left:    []string{"local", "scanned"},
+			idle:    []string{"a1", "local", "mount", "scanned"},
 		},
 	}
 	bases := map[graph.Digest]bool{"a": true, "b": true}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lapstrake/lapstrake/internal/adapt/buildkit"
+	"github.com/lapstrake/lapstrake/internal/decide/summary"
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
 	"github.com/lapstrake/lapstrake/internal/model/graph"
@@ -44,7 +45,7 @@ func (a *app) workerReleaseCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "release",
 		Short: "Release what earlier runs left on the embedded daemon and no run needs",
-		Long: "Release what earlier runs left on the embedded daemon and no run needs: the bases of their images, what was made over them, and copies of contexts. " +
+		Long: "Release what earlier runs left on the embedded daemon and no run needs: the bases of their images, what was made over them, images that were scanned, and copies of contexts. " +
 			"Shared steps and cache mounts stay, and so does what is in use. $BUILDKIT_HOST is not looked at; a daemon elsewhere is released only when --worker names it.",
 		Args: atMost(0),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -70,7 +71,7 @@ func (a *app) workerRelease(ctx context.Context, f *releaseFlags) error {
 			return err
 		}
 	}
-	bases, err := basesOfRuns(filepath.Dir(state))
+	bases, err := pulledByRuns(filepath.Dir(state))
 	if err != nil {
 		return err
 	}
@@ -168,9 +169,9 @@ func named(records []buildkit.Record, ids []string) []buildkit.Record {
 	return out
 }
 
-// basesOfRuns are the bases of all images that runs in the state folder
-// planned, without those of runs that are going on.
-func basesOfRuns(state string) (map[graph.Digest]bool, error) {
+// pulledByRuns are the bases of all images that runs in the state folder planned, and
+// the images that they scanned, without those of runs that are going on.
+func pulledByRuns(state string) (map[graph.Digest]bool, error) {
 	runs, err := archive.List(state)
 	if err != nil {
 		return nil, err
@@ -181,11 +182,25 @@ func basesOfRuns(state string) (map[graph.Digest]bool, error) {
 		if err != nil {
 			continue // it has no plan yet, and so no bases
 		}
+		var scanned map[string]summary.UnitState
+		if p.Scanner != "" {
+			s, err := run.Summary()
+			if err != nil {
+				return nil, err
+			}
+			scanned = s.Units
+		}
 		for _, u := range p.Units {
-			if run.InUse {
-				live[u.BaseDigest] = true
-			} else if u.BaseDigest != "" {
-				out[u.BaseDigest] = true
+			pulled := []graph.Digest{u.BaseDigest}
+			if u.Scan {
+				pulled = append(pulled, scanned[u.Image].Digest)
+			}
+			for _, d := range pulled {
+				if run.InUse {
+					live[d] = true
+				} else if d != "" {
+					out[d] = true
+				}
 			}
 		}
 	}
