@@ -14,9 +14,11 @@ import (
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/filesync"
 	"github.com/moby/buildkit/util/bklog"
+	"github.com/moby/buildkit/util/grpcerrors"
 	"github.com/sirupsen/logrus"
 	"github.com/tonistiigi/fsutil"
 	fstypes "github.com/tonistiigi/fsutil/types"
+	"google.golang.org/grpc/codes"
 
 	"github.com/lapstrake/lapstrake/internal/model/diag"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
@@ -97,7 +99,8 @@ func (s *Session) Close() error {
 	s.cancel()
 	s.s.Close()
 	<-s.done
-	if s.err != nil && !errors.Is(s.err, context.Canceled) {
+	// One that is cut while it is dialled says so in gRPC's words.
+	if s.err != nil && !errors.Is(s.err, context.Canceled) && grpcerrors.Code(s.err) != codes.Canceled {
 		return classify(context.Background(), "session with the daemon at "+s.client.addr, s.err)
 	}
 	return nil

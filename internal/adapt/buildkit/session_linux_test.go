@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -72,6 +73,25 @@ func TestSessionErrors(t *testing.T) {
 				t.Errorf("kind %v of %v", diag.KindOf(err), err)
 			}
 		})
+	}
+}
+
+// TestCloseAtOnce: a session that is closed while the daemon is dialled ended as it
+// was told to.
+func TestCloseAtOnce(t *testing.T) {
+	c := dial(t)
+	locals := folder(t, map[string]string{"f": t.Name()})
+	for i := range 200 {
+		s, err := c.Session(t.Context(), buildkit.SessionOptions{Locals: locals})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range i { // which is nearer to its end each time
+			runtime.Gosched()
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
