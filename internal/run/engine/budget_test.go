@@ -210,10 +210,11 @@ func TestBudgetTooSmall(t *testing.T) {
 			}
 			t.Logf("peak %d MB", peak>>20)
 			noRoom(t, r, tt.want)
-			// An image of which nothing is known may be done before a reading sees it.
+			// An image of which nothing is known may be done before a reading sees it,
+			// and the next one begun before what it left is measured.
 			most := 0
 			if tt.recipe == eachGrows && tt.shared == "8388608" {
-				most = 1
+				most = 2
 			}
 			if r.sum.Built > most || r.sum.Built+r.sum.Failed != 3 {
 				t.Errorf("%d built, %d failed", r.sum.Built, r.sum.Failed)
