@@ -101,6 +101,16 @@ func (p *Plan) Index(image string) *Index {
 	return nil
 }
 
+// Scans is the number of units that are scanned.
+func (p *Plan) Scans() (n int64) {
+	for i := range p.Units {
+		if p.Units[i].Scan {
+			n++
+		}
+	}
+	return n
+}
+
 // Plan is what one run will do.
 type Plan struct {
 	V     int    `json:"v"`

@@ -18,7 +18,6 @@ import (
 	"github.com/lapstrake/lapstrake/internal/decide/publish"
 	"github.com/lapstrake/lapstrake/internal/model/fact"
 	"github.com/lapstrake/lapstrake/internal/model/fleet"
-	"github.com/lapstrake/lapstrake/internal/model/plan"
 	"github.com/lapstrake/lapstrake/internal/run/engine"
 	"github.com/lapstrake/lapstrake/internal/testfleet"
 )
@@ -80,16 +79,6 @@ func (w *world) sboms(ref string) map[string]string {
 	return out
 }
 
-// scans counts the units of a plan that are scanned.
-func scans(p *plan.Plan) (n int) {
-	for _, u := range p.Units {
-		if u.Scan {
-			n++
-		}
-	}
-	return n
-}
-
 // TestSBOM: what is in an image is listed beside it, the same whether it is appended,
 // built, or was there before; only images whose index is written are scanned, and no
 // step runs that was not planned.
@@ -103,10 +92,10 @@ func TestSBOM(t *testing.T) {
 	_, bare := w.read(f.Images[0].Tags[0])
 
 	f.Output.SBOM = w.scanner("lister", lister)
-	build := func(want string, scanned int, opts engine.Options) result {
+	build := func(want string, scanned int64, opts engine.Options) result {
 		t.Helper()
 		r := w.mustBuild(f, opts, want)
-		if got := scans(r.plan); got != scanned {
+		if got := r.plan.Scans(); got != scanned {
 			t.Errorf("%d scans are planned, want %d", got, scanned)
 		}
 		if ran := r.sum.StepsExecuted; ran != nil && *ran > r.plan.Executions.Planned {
@@ -219,8 +208,8 @@ func TestSBOMBudget(t *testing.T) {
 	}
 	f.Output.SBOM = w.scanner("lister", lister)
 	r, peak := w.build(t.Context(), f, engine.Options{Disk: fleet.Disk{Bytes: budget}})
-	if r.err != nil || counts(r.plan) != "10 retag" || scans(r.plan) != n {
-		t.Fatalf("%v: %s, %d scans, %+v", r.err, counts(r.plan), scans(r.plan), r.sum.Failures[0])
+	if r.err != nil || counts(r.plan) != "10 retag" || r.plan.Scans() != n {
+		t.Fatalf("%v: %s, %d scans, %+v", r.err, counts(r.plan), r.plan.Scans(), r.sum.Failures[0])
 	}
 	t.Logf("peak %d of %d, released %d", peak>>20, budget>>20, *r.sum.ReleasedBytes>>20)
 	if peak > budget {

@@ -28,7 +28,7 @@ func (e *Engine) scan(ctx, solve context.Context, stop context.CancelCauseFunc, 
 	e.releases.scans(t.pulled)
 	at, _ := e.Store.Pusher(repo)
 	log := e.solveSteps(s.name, t.unit.Image, func(graph.Digest) *graph.Step { return nil })
-	log.free = true
+	log.all = true
 	log.limit(e.Opts.Deadlines.Step, stop)
 	scanned, err := w.Solver.Scan(solve, plan.Scan{Image: at + "@" + string(manifest), Platform: t.unit.Platform, Scanner: e.Fleet.Output.SBOM}, log.record)
 	log.flush()

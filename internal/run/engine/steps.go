@@ -103,20 +103,20 @@ type solveSteps struct {
 	at     graph.Digest // the step that the journal was told of last
 
 	within time.Duration // of a step; 0: no deadline
-	free   bool          // steps that were not planned have it too
+	all    bool          // steps that were not planned have it too
 	stop   context.CancelCauseFunc
 	timers map[graph.Digest]*time.Timer
 }
 
-// limit ends the solve by stop when one of its planned steps, or of all if it is
-// free, takes longer than within.
+// limit ends the solve by stop when one of its planned steps, or any of all,
+// takes longer than within.
 func (s *solveSteps) limit(within time.Duration, stop context.CancelCauseFunc) {
 	s.within, s.stop, s.timers = within, stop, map[graph.Digest]*time.Timer{}
 }
 
 // time starts and stops the clock of a step.
 func (s *solveSteps) time(r journal.StepRecord) {
-	if s.within <= 0 || !s.free && s.find(r.Digest) == nil {
+	if s.within <= 0 || !s.all && s.find(r.Digest) == nil {
 		return
 	}
 	t := s.timers[r.Digest]

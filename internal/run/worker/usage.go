@@ -99,8 +99,9 @@ func Idle(records []buildkit.Record) []string {
 
 // Left returns the ids of what runs over these bases left behind, children
 // before their parents: what was made over a base, layers of bases that nothing
-// else rests on, copies of local folders, and what scanners wrote. Steps that do not descend from a
-// base, the images that they rest on, cache mounts and what is in use stay.
+// else rests on, copies of local folders, and what scanners wrote. Images that were
+// scanned are bases here. Steps that do not descend from a base, the images that
+// they rest on, cache mounts and what is in use stay.
 //
 // A base is known by its digest in the description of its layers. When another
 // image with the same top layer was pulled before it, that one's digest counts.

@@ -183,12 +183,10 @@ func pulledByRuns(state string) (map[graph.Digest]bool, error) {
 			continue // it has no plan yet, and so no bases
 		}
 		var scanned map[string]summary.UnitState
-		if p.Scanner != "" {
-			s, err := run.Summary()
-			if err != nil {
-				return nil, err
+		if p.Scans() > 0 {
+			if s, err := run.Summary(); err == nil { // else its scans stay
+				scanned = s.Units
 			}
-			scanned = s.Units
 		}
 		for _, u := range p.Units {
 			pulled := []graph.Digest{u.BaseDigest}

@@ -173,22 +173,12 @@ func costs(g *page, p *plan.Plan) {
 	if p.Output != "" {
 		g.para(plain, "output    ", p.Output)
 	}
-	if n := scans(p.Units); n > 0 {
+	if n := p.Scans(); n > 0 {
 		g.para(plain, "scans     ", counted(n, "image")+" by "+p.Scanner+", a solve each")
 	}
 	if p.Cache != "" {
 		g.para(plain, "cache     ", "results of shared steps in "+p.Cache)
 	}
-}
-
-// scans counts the units that are scanned.
-func scans(units []plan.Unit) (n int64) {
-	for _, u := range units {
-		if u.Scan {
-			n++
-		}
-	}
-	return n
 }
 
 // perHost renders requests, the host with the most first.
